@@ -1,0 +1,1 @@
+"""Decides what will run, and what may run next. Pure."""
