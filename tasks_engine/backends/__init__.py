@@ -1,0 +1,1 @@
+"""What runs steps: implementations of the ports."""

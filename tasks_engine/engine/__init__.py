@@ -1,0 +1,1 @@
+"""Runs a plan: the only place where decisions meet effects. Drives ports, knows no backend."""
