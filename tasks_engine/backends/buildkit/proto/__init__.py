@@ -1,0 +1,1 @@
+"""Generated from schemas/buildkit by `make proto`; never edited."""
