@@ -1,0 +1,1 @@
+"""Docker Engine: containers, networks, volumes, images."""
