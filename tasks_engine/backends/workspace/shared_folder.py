@@ -1,0 +1,53 @@
+"""A private copy of the context on this machine, bind-mounted into every container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks_engine.backends.docker.convert import HOME
+from tasks_engine.backends.workspace.private_copy import make_private_copy, remove_private_copy
+from tasks_engine.errors import StoreError
+from tasks_engine.plan.make import WORKSPACE
+
+
+class SharedFolder:
+    """A private copy of the context on this machine, bind-mounted into every container."""
+
+    def __init__(self, context: Path, into: Path, docker_config: Mapping[str, Any]) -> None:
+        self._into = into
+        self._copy = make_private_copy(context, into)
+        self._home = into / "home"
+        try:
+            (self._home / ".docker").mkdir(parents=True)
+            # steps may run as any user; the folder above is ours alone
+            self._home.chmod(0o777)
+            config = self._home / ".docker" / "config.json"
+            config.write_text(json.dumps(docker_config))
+            config.chmod(0o644)
+        except OSError as error:
+            raise StoreError(f"the run's home folder cannot be made: {error}") from error
+
+    @property
+    def kind(self) -> str:
+        return self._copy.kind
+
+    def mounts(self) -> list[dict[str, Any]]:
+        return [
+            {"Type": "bind", "Source": str(self._copy.path), "Target": WORKSPACE},
+            {"Type": "bind", "Source": str(self._home), "Target": HOME},
+        ]
+
+    def fill(self, container: str) -> None:
+        pass
+
+    def changed(self) -> None:
+        pass
+
+    def folder(self) -> Path:
+        return self._copy.path
+
+    def remove(self) -> None:
+        remove_private_copy(self._into)
