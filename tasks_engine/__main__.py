@@ -1,0 +1,5 @@
+"""`python -m tasks_engine` is `tasks`."""
+
+from tasks_engine.cli.main import entry
+
+entry()

@@ -1,0 +1,125 @@
+"""Puts a run together: settings, engine, run folder, executor, views. The only place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks_engine.backends.credentials import DockerConfigCredentials
+from tasks_engine.backends.docker.endpoint import Endpoint, find_embedded, find_endpoint
+from tasks_engine.backends.executors import RunExecutor
+from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on
+from tasks_engine.cancel import CancelToken
+from tasks_engine.engine.execute import execute_run
+from tasks_engine.engine.sinks import EventSink, Watcher
+from tasks_engine.errors import EngineError, StoreError
+from tasks_engine.events import RunFinished
+from tasks_engine.plan.model import Plan
+from tasks_engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    #: None when there is none and a standalone BuildKit may do
+    endpoint: Endpoint | None
+    #: the registry that belongs to the engine; empty unless it is the embedded one
+    registry: str
+
+
+def find_engine(settings: Settings) -> LocalEngine:
+    """The engine a run uses. Raises EngineError when there is none."""
+    try:
+        endpoint = find_endpoint(settings.environ, settings.home, settings.state_dir)
+    except EngineError:
+        if settings.buildkit_host:
+            return LocalEngine(None, "")
+        raise
+    return LocalEngine(endpoint, _registry_of(endpoint, settings.state_dir))
+
+
+def default_registry(settings: Settings) -> str:
+    """`$Registry` when nothing was given: the embedded engine's registry, if that engine is in use."""
+    try:
+        return settings.registry or find_engine(settings).registry
+    except EngineError:
+        return settings.registry
+
+
+class LocalRun:
+    """A run of this process: made by `open`, run once, closed."""
+
+    def __init__(self, settings: Settings, plan: Plan, context: Path) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._context = context
+        self.cancel = CancelToken()
+        engine = find_engine(settings)
+        self.folder = RunFolder.create(settings.runs_dir, plan.run_id)
+        self._executor = RunExecutor(
+            plan,
+            context,
+            self.folder,
+            engine.endpoint,
+            settings.buildkit_host,
+            DockerConfigCredentials(settings.docker_config_dir),
+        )
+
+    def run(self, watchers: Sequence[Watcher]) -> RunFinished:
+        """Runs the plan. Raises EngineError when no engine answers, StoreError when the run cannot be kept."""
+        try:
+            self._executor.open()
+        except EngineError:
+            self.folder.discard()
+            raise
+        self.folder.write_plan(self._plan)
+        sink = EventSink(self._plan.run_id, self.folder, watchers, self._store_failed)
+        try:
+            return execute_run(self._plan, str(self._context), self._executor, sink, self.cancel)
+        finally:
+            sink.close()
+
+    def close(self) -> None:
+        self.folder.close()
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.cancel.cancel(error)
+
+
+def remove_abandoned(settings: Settings) -> None:
+    """Removes what runs left behind whose process was killed, where their engine answers."""
+    for folder in abandoned_runs(settings.runs_dir):
+        try:
+            _remove_abandoned(folder, settings)
+        except (EngineError, StoreError):
+            continue  # the next command tries again
+        finally:
+            folder.close()
+
+
+def _remove_abandoned(folder: RunFolder, settings: Settings) -> None:
+    from tasks_engine.backends.docker.client import connect
+    from tasks_engine.backends.docker.leftovers import remove_labelled
+    from tasks_engine.backends.workspace.private_copy import remove_private_copy
+
+    url = held_on(folder)
+    endpoint = find_engine(settings).endpoint
+    if endpoint is None or endpoint.url != url:
+        endpoint = Endpoint(url, "an earlier run")
+    api = connect(endpoint)
+    try:
+        remove_labelled(api, folder.path.name)
+    finally:
+        api.close()
+    remove_private_copy(folder.workspace)
+    folder.release()
+
+
+def _registry_of(endpoint: Endpoint, state_dir: Path) -> str:
+    from tasks_engine.backends.embedded.state import EnginePaths, read_engine_file
+
+    embedded = find_embedded(state_dir)
+    if embedded is None or embedded.url != endpoint.url:
+        return ""
+    engine = read_engine_file(EnginePaths(state_dir).engine_file)
+    return engine.registry if engine is not None else ""

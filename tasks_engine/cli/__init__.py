@@ -1,0 +1,1 @@
+"""The command `tasks`: parses input, shows output, has no rules of its own."""

@@ -1,0 +1,77 @@
+"""The parser of `tasks`, its exit codes, and how errors are shown."""
+
+from __future__ import annotations
+
+import sys
+
+from tasks_engine._version import __version__
+
+_DESCRIPTION = """\
+Builds, tests and pushes container images from a task file, with BuildKit, on this machine.
+
+  tasks run          run the task file of this folder
+  tasks validate     check a task file
+  tasks doctor       see what is there and what is missing
+  tasks engine start start an engine of our own on a Linux machine that has none
+"""
+
+
+def entry() -> None:
+    """The command `tasks`."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        print(f"tasks {__version__}")  # before any import: a version must cost nothing
+        return
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command and returns its exit code. Prints every error; raises nothing."""
+    import os
+
+    from tasks_engine.errors import ExitCode, TasksError
+
+    try:
+        return _run(argv)
+    except TasksError as error:
+        print(f"tasks: {error}" if error.location is None else str(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.CANCELED
+    except BrokenPipeError:
+        # whoever read our output is gone; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    except Exception:  # noqa: BLE001 - the edge: a bug is shown whole, with what to do about it
+        import traceback
+
+        traceback.print_exc()
+        print(
+            f"\ntasks {__version__}: this is a bug. Please report it with the lines above.", file=sys.stderr
+        )
+        return ExitCode.BUG
+
+
+def _run(argv: list[str]) -> int:
+    import argparse
+    import os
+
+    from tasks_engine.cli import doctor, engine, run
+    from tasks_engine.errors import ExitCode
+    from tasks_engine.settings import read_settings
+
+    parser = argparse.ArgumentParser(
+        prog="tasks", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", "-V", action="version", version=f"tasks {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    run.add_parsers(commands)
+    doctor.add_parser(commands)
+    engine.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "execute"):
+        parser.print_help(sys.stderr)
+        return ExitCode.USAGE
+    settings = read_settings(os.environ, registry=getattr(arguments, "registry", None))
+    arguments.state_dir = settings.state_dir
+    code: int = arguments.execute(arguments, settings)
+    return code
