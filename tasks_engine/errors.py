@@ -6,7 +6,8 @@
       StepFailed          exit 1    the author's build or test
       TimedOut            exit 124
       Canceled            exit 130
-      BackendError        exit 3    ours: EngineError, BuildKitError, DockerError, RegistryError, StoreError
+      BackendError        exit 3    ours: EngineError, BuildKitError, DockerError, RegistryError,
+                                    SourceError, StoreError
 
 Anything else that reaches the edge is a bug of ours (exit 70). Messages say what, where and why; the hint
 says how to fix it. Nothing here does I/O.
@@ -162,6 +163,12 @@ class DockerError(BackendError):
 
 class RegistryError(BackendError):
     code = "registry"
+
+
+class SourceError(BackendError):
+    """A context cannot be fetched."""
+
+    code = "source"
 
 
 class StoreError(BackendError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_engine.backends.run_folder import new_run_id
 from tasks_engine.cancel import CancelToken
-from tasks_engine.cli.task_inputs import TaskInput, find_task, read_values
+from tasks_engine.cli.task_inputs import TaskInput, found_task, read_values
 from tasks_engine.definition.load import load_task
 from tasks_engine.definition.model import Inputs, Task
 from tasks_engine.errors import DefinitionErrors, ExitCode, TasksError
@@ -41,9 +41,10 @@ EXIT_CODE_BY_STATUS = {
 _RUN_HELP = """\
 Runs a task file: builds, tests and pushes images, steps in parallel where `when` allows.
 
-FILE is a task file, or - for standard input; CONTEXT is the folder its steps work on. A lone folder is
-CONTEXT. Without FILE the first of acb.yaml, acr-task.yaml, task.yaml in CONTEXT is run; without CONTEXT it is
-the folder of FILE. Your folder is never written: steps work on a private copy of it, under /workspace.
+FILE is a task file, or - for standard input; CONTEXT is the folder its steps work on, or a git address
+(https://host/repo.git#branch:folder). A lone folder or address is CONTEXT. Without FILE the first of acb.yaml,
+acr-task.yaml, task.yaml in CONTEXT is run; without CONTEXT it is the folder of FILE. Your folder is never
+written: steps work on a private copy of it, under /workspace.
 """
 _RUN_EXAMPLES = """\
 examples:
@@ -97,10 +98,15 @@ def add_parsers(commands: Any) -> None:
 def run_command(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.dry_run:
         return plan_command(arguments, settings)
+    with found_task(arguments.paths, Path.cwd()) as found:
+        return _run(arguments, settings, found)
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, found: TaskInput) -> int:
     from tasks_engine.app import LocalRun, remove_abandoned
     from tasks_engine.cli.render import Mode, open_view
 
-    plan, found = _plan(arguments, settings)
+    plan = _plan(arguments, settings, found)
     remove_abandoned(settings)
     run = LocalRun(settings, plan, found.context)
     view = open_view(plan, Mode.JSON if arguments.json else Mode.AUTO, sys.stdout, os.environ)
@@ -114,13 +120,14 @@ def run_command(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def plan_command(arguments: argparse.Namespace, settings: Settings) -> int:
-    plan, _ = _plan(arguments, settings)
+    with found_task(arguments.paths, Path.cwd()) as found:
+        plan = _plan(arguments, settings, found)
     if arguments.json:
         print(json.dumps(plan.to_json(), indent=2))
         return ExitCode.SUCCEEDED
     _print_warnings(plan)
     print(f"{plan.task}: {len(plan.steps)} steps, run {plan.run_id}, registry {plan.registry or '(none)'}")
-    width = max(len(step.id) for step in plan.steps)
+    width = max((len(step.id) for step in plan.steps), default=0)
     for step in plan.steps:
         after = ", ".join(step.depends_on) or "at once"
         print(f"  {step.id:<{width}}  {step.kind:<5}  {_describe(step)}")
@@ -129,7 +136,11 @@ def plan_command(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def validate_command(arguments: argparse.Namespace, settings: Settings) -> int:
-    found = find_task(arguments.paths, Path.cwd())
+    with found_task(arguments.paths, Path.cwd()) as found:
+        return _validate(arguments, settings, found)
+
+
+def _validate(arguments: argparse.Namespace, settings: Settings, found: TaskInput) -> int:
     problems: tuple[TasksError, ...] = ()
     warnings: tuple[TasksError, ...] = ()
     steps = 0
@@ -187,14 +198,13 @@ class _AtMostTwo(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def _plan(arguments: argparse.Namespace, settings: Settings) -> tuple[Plan, TaskInput]:
+def _plan(arguments: argparse.Namespace, settings: Settings, found: TaskInput) -> Plan:
     from tasks_engine.app import default_registry
 
-    found = find_task(arguments.paths, Path.cwd())
     run_id = new_run_id(time.time())
     registry = default_registry(settings)
     task = _load(arguments, found, _run_variables(run_id, registry))
-    return make_plan(task, RunRequest(run_id=run_id, task=found.name, registry=registry)), found
+    return make_plan(task, RunRequest(run_id=run_id, task=found.name, registry=registry))
 
 
 def _load(arguments: argparse.Namespace, found: TaskInput, run: dict[str, str]) -> Task:

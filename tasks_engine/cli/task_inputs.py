@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tasks_engine.definition.load import load_values
 from tasks_engine.definition.scalars import Value
@@ -25,8 +27,18 @@ class TaskInput:
     context: Path
 
 
-def find_task(arguments: Sequence[str], current: Path) -> TaskInput:
-    """Reads what `[FILE] [CONTEXT]` means. Raises UsageError.
+@contextmanager
+def found_task(arguments: Sequence[str], current: Path) -> Iterator[TaskInput]:
+    """What `[FILE] [CONTEXT]` means; a fetched context lasts as long as the block.
+
+    Raises UsageError, or SourceError for a git context that cannot be fetched.
+    """
+    with TemporaryDirectory(prefix="tasks-context-") as folder:
+        yield find_task(arguments, current, Path(folder).resolve())
+
+
+def find_task(arguments: Sequence[str], current: Path, fetched: Path) -> TaskInput:
+    """Reads what `[FILE] [CONTEXT]` means. `fetched` is an empty folder for a remote context.
 
     A lone folder is the context. FILE is looked up from the current folder, then from the context; `-` is
     standard input. Without FILE the first of TASK_FILE_NAMES in the context is taken; without CONTEXT it is
@@ -34,10 +46,11 @@ def find_task(arguments: Sequence[str], current: Path) -> TaskInput:
     """
     file, context = _sort_out(arguments, current)
     if file is None:
-        folder = _context_folder(context or ".", current)
+        folder = _context_folder(context or ".", current, fetched)
         for name in TASK_FILE_NAMES:
             if (folder / name).is_file():
-                return TaskInput(_read(folder / name), _shown(folder / name, current), folder)
+                shown_from = fetched if folder.is_relative_to(fetched) else current
+                return TaskInput(_read(folder / name), _shown(folder / name, shown_from), folder)
         raise UsageError(
             f"there is no task file in {folder}",
             hint=f"name one, or call it {', '.join(TASK_FILE_NAMES[:-1])} or {TASK_FILE_NAMES[-1]}",
@@ -46,9 +59,9 @@ def find_task(arguments: Sequence[str], current: Path) -> TaskInput:
         return TaskInput(
             _decode(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1), "standard input"),
             "<stdin>",
-            _context_folder(context or ".", current),
+            _context_folder(context or ".", current, fetched),
         )
-    given = _context_folder(context, current) if context else None
+    given = _context_folder(context, current, fetched) if context else None
     path = _find_file(file, current, given)
     return TaskInput(_read(path), _shown(path, current), given or path.parent.resolve())
 
@@ -78,12 +91,17 @@ def _sort_out(arguments: Sequence[str], current: Path) -> tuple[str | None, str 
     return only, None
 
 
-def _context_folder(context: str, current: Path) -> Path:
+def _context_folder(context: str, current: Path, fetched: Path) -> Path:
     if context.startswith(_URL_STARTS):
-        raise UsageError(
-            f"context '{context}' is remote, and this version of tasks reads folders only",
-            hint="clone or download it, and give the folder",
-        )
+        from tasks_engine.backends.git_source import fetch_git, parse_git_context
+
+        git_context = parse_git_context(context)
+        if git_context is None:
+            raise UsageError(
+                f"context '{context}' is no git address, and this version of tasks fetches no other",
+                hint="git addresses end in .git or begin with git://, ssh:// or git@; else download it first",
+            )
+        return fetch_git(git_context, fetched)
     folder = (current / context).resolve()
     if folder.is_dir():
         return folder

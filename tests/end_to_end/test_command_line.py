@@ -106,7 +106,6 @@ def test_problems_as_json_have_code_place_and_hint(tasks, project):
         (("run", "task.yml"), "did you mean 'task.yaml'?"),
         (("run", "task.yaml", "no-such-folder"), "does not exist"),
         (("run", "task.yaml", "task.yaml"), "is a file"),
-        (("run", "https://example.invalid/repo.git"), "is remote"),
         (("run", "a", "b", "c"), "FILE and CONTEXT"),
         (("run", "--set", "x", "task.yaml"), "name=value"),
         (("frobnicate",), "invalid choice"),
