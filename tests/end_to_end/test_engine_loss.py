@@ -13,6 +13,7 @@ import pytest
 
 from runners.local.images import ensure_busybox
 from tasks_engine.backends.embedded.engine import EmbeddedEngine
+from tasks_engine.backends.embedded.processes import find_by_root
 from tests.end_to_end.conftest import Tasks, assert_nothing_left
 from tests.services import require
 
@@ -39,6 +40,11 @@ class Sacrifice:
             record = self._engine._record(name)
             assert record is not None
             os.kill(record.pid, signal.SIGKILL)
+
+    @property
+    def containers(self) -> list[int]:
+        """Processes of its containers, found without asking it."""
+        return find_by_root(self._engine.paths.containerd_root)
 
     def stop(self) -> None:
         self._engine.stop(lambda _: None, purge=True)
@@ -72,6 +78,7 @@ def test_an_engine_killed_in_a_step_ends_the_run_and_is_cleaned_up_later(sacrifi
         lines.append(json.loads(line))
         if lines[-1]["type"] == "step_log" and "up" in lines[-1]["text"].split():
             break
+    assert sacrifice.containers
     sacrifice.kill()
     killed_at = time.monotonic()
     outcome = tasks.wait(process)
@@ -84,6 +91,7 @@ def test_an_engine_killed_in_a_step_ends_the_run_and_is_cleaned_up_later(sacrifi
     run_id = outcome.folder.name
 
     sacrifice.start()
+    assert sacrifice.containers == []
     assert tasks("run", str(project("steps: [{cmd: busybox true}]"))).exit_code == 0
     assert_nothing_left(sacrifice.url, [run_id])
     assert not (state_dir / "runs" / run_id / "workspace").exists()

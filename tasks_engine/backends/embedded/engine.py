@@ -298,6 +298,7 @@ class EmbeddedEngine:
         processes.stop_process(self._record("containerd"), grace_s=10)
         shims = processes.find_by_argument(str(paths.containerd_socket))
         processes.kill_all([*processes.descendants(shims), *shims])
+        processes.kill_all(processes.find_by_root(paths.containerd_root))
         left = processes.unmount_below([paths.data_root, paths.containerd_root, paths.run_dir])
         if left:
             raise EngineError(

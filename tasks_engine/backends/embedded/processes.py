@@ -106,6 +106,22 @@ def find_by_argument(argument: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def find_by_root(folder: Path) -> list[int]:
+    """Processes whose root file system is an overlay that writes below the folder: containers, wherever they are.
+
+    BuildKit's containers have no shim: when dockerd is killed, nobody else knows of them.
+    """
+    wanted = f"upperdir={os.path.realpath(folder)}/"
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="replace")
+            root = next((line for line in mounts.splitlines() if line.split(" ")[4] == "/"), "")
+            if wanted in root.replace("\\040", " "):
+                found.append(int(process.name))
+    return found
+
+
 def descendants(roots: Iterable[int]) -> list[int]:
     """Processes below the given ones, parents first."""
     children_by_parent: dict[int, list[int]] = {}
