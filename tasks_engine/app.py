@@ -47,13 +47,13 @@ def default_registry(settings: Settings) -> str:
 
 
 class LocalRun:
-    """A run of this process: made by `open`, run once, closed."""
+    """A run of this process: connected when made, run once, closed."""
 
-    def __init__(self, settings: Settings, plan: Plan, context: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, plan: Plan, context: Path, cancel: CancelToken) -> None:
+        """Raises EngineError when no engine answers, StoreError when the run cannot be kept; then no trace stays."""
         self._plan = plan
         self._context = context
-        self.cancel = CancelToken()
+        self._cancel = cancel
         engine = find_engine(settings)
         self.folder = RunFolder.create(settings.runs_dir, plan.run_id)
         self._executor = RunExecutor(
@@ -64,18 +64,18 @@ class LocalRun:
             settings.buildkit_host,
             DockerConfigCredentials(settings.docker_config_dir),
         )
-
-    def run(self, watchers: Sequence[Watcher]) -> RunFinished:
-        """Runs the plan. Raises EngineError when no engine answers, StoreError when the run cannot be kept."""
         try:
             self._executor.open()
-        except EngineError:
+            self.folder.write_plan(plan)
+        except BaseException:
             self.folder.discard()
             raise
-        self.folder.write_plan(self._plan)
+
+    def run(self, watchers: Sequence[Watcher]) -> RunFinished:
+        """Runs the plan and returns how it ended."""
         sink = EventSink(self._plan.run_id, self.folder, watchers, self._store_failed)
         try:
-            return execute_run(self._plan, str(self._context), self._executor, sink, self.cancel)
+            return execute_run(self._plan, str(self._context), self._executor, sink, self._cancel)
         finally:
             sink.close()
 
@@ -83,7 +83,7 @@ class LocalRun:
         self.folder.close()
 
     def _store_failed(self, error: StoreError) -> None:
-        self.cancel.cancel(error)
+        self._cancel.cancel(error)
 
 
 def remove_abandoned(settings: Settings) -> None:

@@ -60,7 +60,7 @@ class RunExecutor:
         """Connects what the plan needs, before a run starts. Raises EngineError."""
         try:
             self._connect()
-        except EngineError:
+        except BaseException:
             self._disconnect()
             raise
 

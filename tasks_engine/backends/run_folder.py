@@ -109,7 +109,8 @@ class RunFolder:
             raise _no_store(self.path / "events.jsonl", error) from error
 
     def discard(self) -> None:
-        """Removes a run that never began."""
+        """Closes and removes a run that never began."""
+        self.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,14 +108,18 @@ def _run(arguments: argparse.Namespace, settings: Settings, found: TaskInput) ->
 
     plan = _plan(arguments, settings, found)
     remove_abandoned(settings)
-    run = LocalRun(settings, plan, found.context)
-    view = open_view(plan, Mode.JSON if arguments.json else Mode.AUTO, sys.stdout, os.environ)
-    try:
-        with _cancelled_by_signals(run.cancel, view.abandon):
+    cancel = CancelToken()
+    with ExitStack() as at_kill, _cancelled_by_signals(cancel, at_kill.close):
+        # from here on: threads that connecting starts must not get the signals either
+        run = LocalRun(settings, plan, found.context, cancel)
+        view = open_view(plan, Mode.JSON if arguments.json else Mode.AUTO, sys.stdout, os.environ)
+        at_kill.callback(view.abandon)
+        try:
             finished = run.run([view])
-    finally:
-        view.close(log_path=run.folder.log_path)
-        run.close()
+        finally:
+            at_kill.pop_all()
+            view.close(log_path=run.folder.log_path)
+            run.close()
     return EXIT_CODE_BY_STATUS[finished.status]
 
 

@@ -155,6 +155,8 @@ def test_no_engine_is_told_at_once(tasks, project):
 
     assert outcome.exit_code == 3
     assert "/nowhere/docker.sock" in outcome.stderr
+    assert outcome.stdout == ""
+    assert list((tasks.state_dir / "runs").iterdir()) == []
     assert "hint:" in outcome.stderr
     assert time.monotonic() - started < 20
 

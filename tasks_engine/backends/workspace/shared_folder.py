@@ -30,10 +30,6 @@ class SharedFolder:
         except OSError as error:
             raise StoreError(f"the run's home folder cannot be made: {error}") from error
 
-    @property
-    def kind(self) -> str:
-        return self._copy.kind
-
     def mounts(self) -> list[dict[str, Any]]:
         return [
             {"Type": "bind", "Source": str(self._copy.path), "Target": WORKSPACE},
