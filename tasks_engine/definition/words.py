@@ -1,27 +1,83 @@
-"""Splits a command line into words as a POSIX shell would; a shell is never started.
+"""Splits a command line into words and operators as a POSIX shell would; a shell is never started.
 
 Blanks separate words; single quotes keep everything; inside double quotes a backslash escapes only
-`$`, backquote, `"`, `\\` and a line break; outside quotes it escapes any character. `$` and glob characters
-stay literal. What only a shell could do (pipes, lists, redirections, substitution) is refused with its place.
+`$`, backquote, `"`, `\\` and a line break; outside quotes it escapes any character; a backslash before a line break
+joins lines; `#` where a word could begin starts a comment. Glob characters and braces stay literal. Substitution of
+commands is refused with its place. `split_words` keeps `$` and refuses operators, `read_tokens` hands them on.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-_OPERATORS = "|&;<>()\n"
+IN_CONTAINER = "put the whole line inside the container's own shell: cmd: IMAGE sh -c '…'"
+
 #: characters that always stand for themselves
-_ORDINARY = re.compile(r"[^ \t\r\n|&;<>()'\"\\`$#]+")
+_ORDINARY = re.compile(r"[^ \t\r\n|&;<>()'\"\\`$]++")
+#: a word that is plain or quoted as a whole, with the blanks before it
+_SIMPLE_WORD = re.compile(
+    r"""[ \t\r]*+(?:([^ \t\r\n|&;<>()'"\\`$#~][^ \t\r\n|&;<>()'"\\`$]*+)|'([^']*+)'|"([^"\\`$]*+)")(?=[ \t\r\n]|\Z)"""
+)
+#: several plain words that do not begin with a dash
+_PLAIN_WORDS = re.compile(
+    r"""(?:[ \t\r]++[^ \t\r\n|&;<>()'"\\`$#~-][^ \t\r\n|&;<>()'"\\`$]*+(?=[ \t\r\n]|\Z))++"""
+)
+_BETWEEN_BLANKS = re.compile(r"[^ \t\r]++")
+_BEFORE_WORD = re.compile(r"(?:[ \t\r]|\\\n)*+(?:#[^\n]*+)?+")
+_OPERATOR = re.compile(
+    r"([0-9]*+)(?:\\\n)*+(>>|>&|>\||>|<<<|<<|<&|<>|<)|(&&|&>>|&>|&|\|\||\||;;|;|\(|\))|\n(?:[ \t\r\n]|\\\n|#[^\n]*+)*+"
+)
+_TILDE = re.compile(r"~(?=[/ \t\r\n|&;<>()]|\Z)")
+_BEFORE_DOUBLE_QUOTE = re.compile(r'[^"\\`$]++')
+#: where a shell splits what an unquoted expansion gave
+_FIELD_BREAK = re.compile(r"[ \t\n]+")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class WordError(Exception):
-    """`offset` counts characters in the command line."""
+    """A line that is refused. `offset` and `length` count characters in it and say where a mark belongs."""
 
     message: str
     offset: int
     hint: str = ""
+    length: int = 1
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Word(NamedTuple):
+    """A word as written, from `offset` to `end`; expansion can make it several fields, or none.
+
+    Plain words behind two others come as one with several fields, so that long lines are cheap.
+    """
+
+    fields: tuple[str, ...]
+    offset: int
+    end: int
+    #: one word, written without quotes, escapes or expansions
+    bare: bool
+
+
+class Operator(NamedTuple):
+    text: str
+    offset: int
+    end: int
+    #: the digits before a redirection
+    descriptor: str
+
+
+class Expand(Protocol):
+    """What stands for `~` and for the `$…` at an offset."""
+
+    def tilde(self, at: int) -> str: ...
+
+    def dollar(self, line: str, at: int) -> tuple[str | None, int]:
+        """The text, and the offset behind the expansion; None is no word, even inside quotes."""
+        ...
 
 
 def split_words(line: str, *, line_breaks_separate: bool = False) -> list[str]:
@@ -29,68 +85,166 @@ def split_words(line: str, *, line_breaks_separate: bool = False) -> list[str]:
 
     A line break between words is a shell operator too, unless `line_breaks_separate` makes it a blank.
     """
-    blanks = " \t\r\n" if line_breaks_separate else " \t\r"
     words: list[str] = []
-    word: list[str] = []
-    end = len(line.rstrip(" \t\r\n"))
-    at = 0
-    while at < len(line):
-        character = line[at]
-        outside = at >= end or not (words or word)
-        ordinary = _ORDINARY.match(line, at)
-        if ordinary is not None:
-            word.append(ordinary[0])
-            at = ordinary.end()
-        elif character in blanks or (character == "\n" and outside):
-            if word:
-                words.append("".join(word))
-                word = []
-            at += 1
-        elif character == "#" and not word:
-            at += len(line[at:].partition("\n")[0])
-        elif character in _OPERATORS or character == "`" or line.startswith("$(", at):
-            raise _refused(line, at)
-        elif character in "'\"":
-            text, at = _quoted(line, at)
-            word.append(text)
-        elif character == "\\":
-            if line[at + 1 : at + 2] != "\n":
-                word.append(line[at + 1 : at + 2] or "\\")
-            at += 2
+    line_break: Operator | None = None
+    for token in read_tokens(line):
+        if isinstance(token, Operator):
+            if token.text != "\n":
+                raise refuse_operator(token)
+            line_break = line_break or (token if words else None)
+        elif line_break is not None and not line_breaks_separate:
+            raise refuse_operator(line_break)
         else:
-            word.append(character)
-            at += 1
-    if word:
-        words.append("".join(word))
+            words += token.fields
     return words
 
 
-def _quoted(line: str, start: int) -> tuple[str, int]:
-    """The text of the quotes that open at `start`, and the offset behind them."""
-    quote = line[start]
-    text: list[str] = []
+def read_tokens(line: str, expand: Expand | None = None) -> Iterator[Word | Operator]:
+    """The words and operators of a line, in order. Raises WordError where it comes to what is refused.
+
+    Without `expand`, `$` and `~` stay literal.
+    """
+    at = 0
+    plain_in_a_row = 0
+    while True:
+        simple = _SIMPLE_WORD.match(line, at)
+        if simple is not None:
+            kind = simple.lastindex or 1
+            text = simple[kind]
+            at = simple.end()
+            yield Word((text,), simple.start(kind) - (kind > 1), at, kind == 1)
+            plain_in_a_row = 0 if kind > 1 or text[0] == "-" else plain_in_a_row + 1
+            if plain_in_a_row > 1 and (plain := _PLAIN_WORDS.match(line, at)):
+                at = plain.end()
+                yield Word(tuple(_BETWEEN_BLANKS.findall(plain[0])), plain.start() + 1, at, False)
+            continue
+        before = _BEFORE_WORD.match(line, at)
+        at = before.end() if before else at
+        if at >= len(line):
+            return
+        plain_in_a_row = 0
+        operator = _OPERATOR.match(line, at)
+        if operator is None:
+            word = _read_word(line, at, expand)
+            yield word
+            at = word.end
+        else:
+            text = operator[2] or operator[3] or "\n"
+            yield Operator(text, at, at + 1 if text == "\n" else operator.end(), operator[1] or "")
+            at = operator.end()
+
+
+def refuse_operator(operator: Operator) -> WordError:
+    """The error for an operator that only a shell could carry out."""
+    shown = "a line break" if operator.text == "\n" else f"'{operator.text}'"
+    offset = operator.offset + len(operator.descriptor)
+    return needs_shell(shown, offset, operator.end - offset)
+
+
+def needs_shell(what: str, offset: int, length: int) -> WordError:
+    return WordError(
+        f"{what} needs a shell, and tasks never starts one on the host", offset, IN_CONTAINER, length
+    )
+
+
+def shorten(text: str) -> str:
+    """The text as a message may quote it."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+class _Fields:
+    """Collects the pieces of a word."""
+
+    __slots__ = ("_pieces", "done")
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self._pieces: list[str] = []
+
+    def add(self, text: str) -> None:
+        self._pieces.append(text)
+
+    def add_split(self, text: str) -> None:
+        """Adds what an unquoted expansion gave: it ends fields at blanks, and alone it makes none when empty."""
+        first, *others = _FIELD_BREAK.split(text)
+        if first:
+            self.add(first)
+        for each in others:
+            self.close()
+            if each:
+                self.add(each)
+
+    def close(self) -> None:
+        if self._pieces:
+            self.done.append("".join(self._pieces))
+            self._pieces = []
+
+
+def _read_word(line: str, start: int, expand: Expand | None) -> Word:
+    fields = _Fields()
+    at = start
+    if expand is not None and _TILDE.match(line, at):
+        fields.add(expand.tilde(at))
+        at += 1
+    while at < len(line):
+        match line[at]:
+            case "'":
+                end = line.find("'", at + 1)
+                if end < 0:
+                    raise WordError("quote ' is never closed", at)
+                fields.add(line[at + 1 : end])
+                at = end + 1
+            case '"':
+                text, at = _read_double_quotes(line, at, expand)
+                if text is not None:
+                    fields.add(text)
+            case "$" | "`":
+                text, at = _read_dollar(line, at, expand)
+                fields.add_split(text or "")
+            case "\\":
+                if line[at + 1 : at + 2] != "\n":
+                    fields.add(line[at + 1 : at + 2] or "\\")
+                at = min(at + 2, len(line))
+            case _:
+                ordinary = _ORDINARY.match(line, at)
+                if ordinary is None:
+                    break
+                fields.add(ordinary[0])
+                at = ordinary.end()
+    fields.close()
+    return Word(tuple(fields.done), start, at, fields.done == [line[start:at]])
+
+
+def _read_double_quotes(line: str, start: int, expand: Expand | None) -> tuple[str | None, int]:
+    """The text of the quotes that open at `start`, None for no word, and the offset behind them."""
+    pieces: list[str] = []
+    nothing = False
     at = start + 1
     while at < len(line):
-        character = line[at]
-        if character == quote:
-            return "".join(text), at + 1
-        if quote == '"' and (character == "`" or line.startswith("$(", at)):
-            raise _refused(line, at)
-        if quote == '"' and character == "\\" and line[at + 1 : at + 2] in ("$", "`", '"', "\\", "\n"):
-            if line[at + 1] != "\n":
-                text.append(line[at + 1])
-            at += 2
+        ordinary = _BEFORE_DOUBLE_QUOTE.match(line, at)
+        if ordinary is not None:
+            pieces.append(ordinary[0])
+            at = ordinary.end()
             continue
-        text.append(character)
-        at += 1
-    raise WordError(f"quote {quote} is never closed", start)
+        match line[at]:
+            case '"':
+                return None if nothing and not pieces else "".join(pieces), at + 1
+            case "\\":
+                following = line[at + 1 : at + 2]
+                if following != "\n":
+                    pieces.append(following if following in ("$", "`", '"', "\\") else "\\" + following)
+                at += 2
+            case _:
+                text, at = _read_dollar(line, at, expand)
+                if text is None:
+                    nothing = True
+                else:
+                    pieces.append(text)
+    raise WordError('quote " is never closed', start)
 
 
-def _refused(line: str, at: int) -> WordError:
-    operator = next((each for each in ("&&", "||", "$(", ">>", "<<") if line.startswith(each, at)), line[at])
-    shown = "a line break" if operator == "\n" else f"'{operator}'"
-    return WordError(
-        f"{shown} needs a shell, and tasks never starts one on the host",
-        at,
-        hint="put the whole line inside the container's own shell: cmd: IMAGE sh -c '…'",
-    )
+def _read_dollar(line: str, at: int, expand: Expand | None) -> tuple[str | None, int]:
+    if line[at] == "`" or line.startswith("$(", at):
+        operator = "$((" if line.startswith("$((", at) else "$(" if line[at] == "$" else "`"
+        raise needs_shell(f"'{operator}'", at, len(operator))
+    return ("$", at + 1) if expand is None else expand.dollar(line, at)
