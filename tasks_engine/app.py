@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tasks_engine.backends.credential_arguments import GivenCredential
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.docker.endpoint import Endpoint, find_embedded, find_endpoint
 from tasks_engine.backends.executors import RunExecutor
 from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on
+from tasks_engine.backends.secrets import EnvironmentResolver, FileResolver, SecretBook, resolve_all
+from tasks_engine.backends.unsupported import refuse_unsupported, unused
 from tasks_engine.cancel import CancelToken
+from tasks_engine.definition.model import Secret
 from tasks_engine.engine.execute import execute_run
+from tasks_engine.engine.masking import Masker
 from tasks_engine.engine.sinks import EventSink, Watcher
 from tasks_engine.errors import EngineError, StoreError
 from tasks_engine.events import RunFinished
 from tasks_engine.plan.model import Plan
+from tasks_engine.ports import SecretResolver
 from tasks_engine.settings import Settings
 
 
@@ -46,11 +52,37 @@ def default_registry(settings: Settings) -> str:
         return settings.registry
 
 
+@dataclass(frozen=True)
+class RunSecrets:
+    """What a run is given besides its plan, and what is never part of the plan."""
+
+    #: of the task
+    declared: Sequence[Secret] = ()
+    #: name -> value of values that were given as secrets
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: where relative paths of `file:` addresses count from
+    folder: Path = Path()
+    credentials: Sequence[GivenCredential] = ()
+
+
 class LocalRun:
     """A run of this process: connected when made, run once, closed."""
 
-    def __init__(self, settings: Settings, plan: Plan, context: Path, cancel: CancelToken) -> None:
-        """Raises EngineError when no engine answers, StoreError when the run cannot be kept; then no trace stays."""
+    def __init__(
+        self, settings: Settings, plan: Plan, context: Path, cancel: CancelToken, secrets: RunSecrets
+    ) -> None:
+        """Raises UsageError for what cannot be run here, SecretError for a secret that cannot be had, EngineError
+        when no engine answers, StoreError when the run cannot be kept; then no trace stays.
+        """
+        refuse_unsupported(plan)
+        plan = replace(plan, warnings=(*plan.warnings, *unused(plan)))
+        self._masker = Masker()
+        book = SecretBook(secrets.values, self._masker.add)
+        resolvers: dict[str, SecretResolver] = {
+            "env": EnvironmentResolver(settings.environ),
+            "file": FileResolver(secrets.folder),
+        }
+        book.add(resolve_all(secrets.declared, resolvers))
         self._plan = plan
         self._context = context
         self._cancel = cancel
@@ -62,7 +94,8 @@ class LocalRun:
             self.folder,
             engine.endpoint,
             settings.buildkit_host,
-            DockerConfigCredentials(settings.docker_config_dir),
+            DockerConfigCredentials(settings.docker_config_dir, secrets.credentials),
+            book,
         )
         try:
             self._executor.open()
@@ -73,7 +106,7 @@ class LocalRun:
 
     def run(self, watchers: Sequence[Watcher]) -> RunFinished:
         """Runs the plan and returns how it ended."""
-        sink = EventSink(self._plan.run_id, self.folder, watchers, self._store_failed)
+        sink = EventSink(self._plan.run_id, self.folder, watchers, self._store_failed, masker=self._masker)
         try:
             return execute_run(self._plan, str(self._context), self._executor, sink, self._cancel)
         finally:

@@ -7,7 +7,7 @@
       TimedOut            exit 124
       Canceled            exit 130
       BackendError        exit 3    ours: EngineError, BuildKitError, DockerError, RegistryError,
-                                    SourceError, StoreError
+                                    SecretError, SourceError, StoreError
 
 Anything else that reaches the edge is a bug of ours (exit 70). Messages say what, where and why; the hint
 says how to fix it. Nothing here does I/O.
@@ -85,17 +85,27 @@ class UsageError(TasksError):
 
 
 class DefinitionError(TasksError):
-    """One thing that is wrong in the author's file."""
+    """One thing that is wrong in the author's file; `rule` names what it breaks, where that has a name."""
 
     code = "definition"
     exit_code = ExitCode.USAGE
 
+    def __init__(
+        self, message: str, *, location: SourceLocation | None = None, hint: str = "", rule: str = ""
+    ) -> None:
+        super().__init__(message, location=location, hint=hint)
+        self.rule = rule
+
+    def to_json(self) -> dict[str, object]:
+        return super().to_json() | ({"rule": self.rule} if self.rule else {})
+
 
 class DefinitionErrors(DefinitionError):
-    """All that is wrong in the author's file, in file order; never empty."""
+    """All that is wrong in the author's file, in file order; never empty. Warnings may tell the cause."""
 
-    def __init__(self, problems: Iterable[DefinitionError]) -> None:
+    def __init__(self, problems: Iterable[DefinitionError], warnings: Iterable[DefinitionError] = ()) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__(f"{len(self.problems)} problems", location=self.problems[0].location)
 
     def __str__(self) -> str:
@@ -171,10 +181,20 @@ class SourceError(BackendError):
     code = "source"
 
 
+class SecretError(BackendError):
+    """A secret cannot be had."""
+
+    code = "secret"
+
+
 class StoreError(BackendError):
     """The run's own folder cannot be read or written."""
 
     code = "store"
+
+
+#: characters of a line that are shown
+_MAX_SHOWN = 200
 
 
 def render_problem(message: str, location: SourceLocation | None, hint: str) -> str:
@@ -185,10 +205,21 @@ def render_problem(message: str, location: SourceLocation | None, hint: str) -> 
     lines = [f"{location}: {message}" if location else message]
     if location is not None and location.text:
         number = str(location.line)
-        shown = location.text.replace("\t", " ")
+        shown, column = _window(location.text.replace("\t", " "), location.column)
         lines.append(f"  {number} | {shown}")
-        width = max(1, min(location.width, len(shown) - location.column + 1))
-        lines.append(f"  {' ' * len(number)} | {' ' * (location.column - 1)}{'^' * width}")
+        width = max(1, min(location.width, len(shown) - column + 1))
+        lines.append(f"  {' ' * len(number)} | {' ' * (column - 1)}{'^' * width}")
     if hint:
         lines.append(f"hint: {hint}")
     return "".join(each if each.isprintable() or each == "\n" else "?" for each in "\n".join(lines))
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and where the column is in it."""
+    if len(line) <= _MAX_SHOWN:
+        return line, column
+    start = max(0, column - 1 - _MAX_SHOWN // 3)
+    part = line[start : start + _MAX_SHOWN]
+    before = "…" if start else ""
+    after = "…" if start + _MAX_SHOWN < len(line) else ""
+    return f"{before}{part}{after}", column - start + len(before)

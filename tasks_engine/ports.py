@@ -44,6 +44,16 @@ class Executor(Protocol):
         """Removes everything the run made. Raises BackendError when something may be left."""
 
 
+class SecretResolver(Protocol):
+    """Reads secrets of one kind of address. Thread-safe."""
+
+    def resolve(self, address: str, client_id: str) -> bytes:
+        """The value at an address; `client_id` names the identity to ask with, empty for the usual one.
+
+        Raises SecretError, whose message holds nothing of the value.
+        """
+
+
 class EventStore(Protocol):
     """Keeps one run. Called from one thread. Raises StoreError, after which nothing is stored any more."""
 

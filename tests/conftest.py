@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from textwrap import dedent
 from typing import Any
 
 import hypothesis
 import pytest
 
+from tasks_engine.definition.aliases import UnreadableSource
 from tasks_engine.definition.load import load_task
 from tasks_engine.definition.model import Inputs, Task
-from tasks_engine.errors import DefinitionErrors
+from tasks_engine.errors import DefinitionError, DefinitionErrors
 from tasks_engine.plan.make import make_plan
 from tasks_engine.plan.model import Plan
 from tasks_engine.plan.request import RunRequest
@@ -36,10 +37,15 @@ def rewrite_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def load() -> Callable[..., Task]:
-    """The task of an indented text."""
+    """The task of an indented text; `sources` are alias sources by name, everything else is for Inputs."""
 
-    def load(text: str, *, strict: bool = False, **inputs: Any) -> Task:
-        return load_task(dedent(text), "task.yaml", Inputs(**inputs), strict=strict)
+    def load(text: str, *, strict: bool = False, sources: Mapping[str, str] = {}, **inputs: Any) -> Task:
+        def read_source(name: str) -> str:
+            if name not in sources:
+                raise UnreadableSource("there is no such file")
+            return sources[name]
+
+        return load_task(dedent(text), "task.yaml", Inputs(**inputs), read_source, strict=strict)
 
     return load
 
@@ -51,17 +57,34 @@ def problems_of(load: Callable[..., Task]) -> Callable[..., list[str]]:
     def problems_of(text: str, **options: Any) -> list[str]:
         with pytest.raises(DefinitionErrors) as caught:
             load(text, **options)
-        places = [(problem.location, problem.message) for problem in caught.value.problems]
-        return [f"{place.line}:{place.column}: {message}" for place, message in places if place is not None]
+        return [_placed(problem) for problem in caught.value.problems]
 
     return problems_of
 
 
 @pytest.fixture
-def plan_of(load: Callable[..., Task]) -> Callable[..., Plan]:
-    """The plan of an indented text."""
+def warnings_of(load: Callable[..., Task]) -> Callable[..., list[str]]:
+    """Every warning about an indented text, as `line:column: message`."""
 
-    def plan_of(text: str, *, registry: str = "", **inputs: Any) -> Plan:
-        return make_plan(load(text, **inputs), RunRequest("run1", "task.yaml", registry))
+    def warnings_of(text: str, **options: Any) -> list[str]:
+        return [_placed(warning) for warning in load(text, **options).warnings]
+
+    return warnings_of
+
+
+@pytest.fixture
+def plan_of(load: Callable[..., Task]) -> Callable[..., Plan]:
+    """The plan of an indented text; what a RunRequest takes goes there."""
+
+    def plan_of(text: str, **options: Any) -> Plan:
+        requested = {name: options.pop(name) for name in RunRequest.__dataclass_fields__ if name in options}
+        return make_plan(
+            load(text, **options), RunRequest(**{"run_id": "run1", "task": "task.yaml"} | requested)
+        )
 
     return plan_of
+
+
+def _placed(problem: DefinitionError) -> str:
+    place = problem.location
+    return problem.message if place is None else f"{place.line}:{place.column}: {problem.message}"

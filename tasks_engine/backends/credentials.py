@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks_engine.backends.credential_arguments import GivenCredential, ValueKind
 from tasks_engine.errors import RegistryError
 from tasks_engine.images.reference import DOCKER_HUB
 
@@ -33,17 +34,24 @@ class Credential:
 
 
 class DockerConfigCredentials:
-    """Credentials of `config.json`. A missing file means no logins. Thread-safe."""
+    """Credentials of `config.json`, and those given with the run, which win. A missing file means no logins.
 
-    def __init__(self, config_folder: Path) -> None:
+    Thread-safe.
+    """
+
+    def __init__(self, config_folder: Path, given: Iterable[GivenCredential] = ()) -> None:
+        """Raises RegistryError for a given login that needs a vault or an identity."""
         self._path = config_folder / "config.json"
+        self._given = {_key(each.registry): _given_login(each) for each in given}
 
     def find(self, registry: str) -> Credential | None:
         """The login for `host[:port]`, None when there is none.
 
         Raises RegistryError for a damaged configuration or a credential helper that fails.
         """
-        key = _HUB_KEY if registry in _HUB_HOSTS else registry
+        key = _key(registry)
+        if key in self._given:
+            return self._given[key]
         helper = self._config.get("credHelpers", {}).get(key) or self._config.get("credsStore")
         if helper:
             found = self._ask_helper(str(helper), key)
@@ -61,7 +69,7 @@ class DockerConfigCredentials:
         for registry in sorted(registries):
             credential = self.find(registry)
             if credential is not None:
-                auths[_HUB_KEY if registry in _HUB_HOSTS else registry] = _auth_entry(credential)
+                auths[_key(registry)] = _auth_entry(credential)
         return {"auths": auths}
 
     def registries(self) -> list[str]:
@@ -127,6 +135,20 @@ class DockerConfigCredentials:
                 f"credential helper '{program}' answered something else than a login"
             ) from error
         return Credential("", "", secret) if username == "<token>" else Credential(username, secret)
+
+
+def _key(registry: str) -> str:
+    """A registry's name in docker's configuration."""
+    return _HUB_KEY if registry in _HUB_HOSTS else registry
+
+
+def _given_login(given: GivenCredential) -> Credential:
+    if (given.username_kind, given.password_kind) != (ValueKind.OPAQUE, ValueKind.OPAQUE):
+        raise RegistryError(
+            f"the credential for '{given.registry}' needs a vault or an identity, which this version of tasks lacks",
+            hint="give user name and password as text: both types opaque",
+        )
+    return Credential(given.username, given.password)
 
 
 def _auth_entry(credential: Credential) -> dict[str, str]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.run_folder import RunFolder
+from tasks_engine.backends.secrets import SecretBook, revealed
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.model import StepKind
-from tasks_engine.errors import BackendError, EngineError
+from tasks_engine.errors import BackendError, EngineError, TasksError
 from tasks_engine.events import ImageBuilt, ImagePushed
 from tasks_engine.images.reference import parse_reference
 from tasks_engine.plan.model import BuildWork, CmdWork, Plan, PlannedStep, PushWork
@@ -42,7 +43,9 @@ class RunExecutor:
         endpoint: Endpoint | None,
         buildkit_host: str,
         credentials: DockerConfigCredentials,
+        secrets: SecretBook,
     ) -> None:
+        self._secrets = secrets
         self._plan = plan
         self._context = context
         self._folder = folder
@@ -82,6 +85,7 @@ class RunExecutor:
             network.result()
 
     def execute(self, step: PlannedStep, attempt: int, output: StepOutput, cancel: CancelToken) -> None:
+        step = revealed(step, self._secrets)
         match step.work:
             case BuildWork():
                 self._build(step, step.work, output, cancel)
@@ -178,17 +182,17 @@ class RunExecutor:
     def _run(
         self, step: PlannedStep, work: CmdWork, attempt: int, output: StepOutput, cancel: CancelToken
     ) -> None:
-        from tasks_engine.backends.docker import containers, convert, images
+        from tasks_engine.backends.docker import containers, convert
 
-        assert self._api is not None
         assert self._containers is not None
         name = convert.container_name(self._plan, step, attempt)
         body = convert.container_body(self._plan, step, self._files().mounts())
+        if work.pull:
+            self._pull(work, output, cancel)
         try:
             container = self._containers.create(name, body)
         except containers.MissingImage:
-            image = parse_reference(work.image)
-            images.pull(self._api, image, self._credentials.find(image.registry), output, cancel)
+            self._pull(work, output, cancel)
             container = self._containers.create(name, body)
         cancel.raise_if_cancelled()
         self._files().fill(container)
@@ -200,6 +204,21 @@ class RunExecutor:
             self._containers.run(container, output.write, cancel)
         finally:
             self._files().changed()
+
+    def _pull(self, work: CmdWork, output: StepOutput, cancel: CancelToken) -> None:
+        from tasks_engine.backends.docker import images
+
+        assert self._api is not None
+        image = parse_reference(work.image)
+        credential = self._credentials.find(image.registry)
+        for further in reversed(range(work.download_retries + 1)):
+            try:
+                images.pull(self._api, image, credential, output, cancel)
+                return
+            except TasksError:
+                if not further or cancel.is_cancelled:
+                    raise
+            cancel.wait(work.download_retry_delay_s)
 
     def _push(self, step_id: str, work: PushWork, output: StepOutput, cancel: CancelToken) -> None:
         for image in work.images:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,15 +23,6 @@ from typing import Any
 from tasks_engine.errors import StoreError
 from tasks_engine.events import RunEvent, to_json
 from tasks_engine.plan.model import Plan
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts as the number, no l i o u
-_EPOCH_S = 1_700_000_000
-
-
-def new_run_id(now_s: float) -> str:
-    """Ten characters that sort by time; fit for tags, container and network names."""
-    number = ((int(now_s) - _EPOCH_S) << 15) | secrets.randbits(15)
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(45, -1, -5))
 
 
 class RunFolder:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from tasks_engine._version import __version__
+
+#: problems of a task file that are printed, so that the first of them stays on the screen
+_MAX_SHOWN = 10
 
 _DESCRIPTION = """\
 Builds, tests and pushes container images from a task file, with BuildKit, on this machine.
 
   tasks run          run the task file of this folder
-  tasks validate     check a task file
+  tasks validate     check a task file; tasks render and tasks plan show what becomes of it
   tasks doctor       see what is there and what is missing
   tasks engine start start an engine of our own on a Linux machine that has none
 """
@@ -28,12 +32,19 @@ def main(argv: list[str]) -> int:
     """Runs one command and returns its exit code. Prints every error; raises nothing."""
     import os
 
-    from tasks_engine.errors import ExitCode, TasksError
+    from tasks_engine.errors import DefinitionErrors, ExitCode, TasksError
 
+    _print_any_character()
     try:
         return _run(argv)
+    except DefinitionErrors as error:
+        print("\n\n".join(map(_shown, error.problems[:_MAX_SHOWN])), file=sys.stderr)
+        if len(error.problems) > _MAX_SHOWN:
+            more = len(error.problems) - _MAX_SHOWN
+            print(f"\nand {more} more; tasks validate --json shows all", file=sys.stderr)
+        return error.exit_code
     except TasksError as error:
-        print(f"tasks: {error}" if error.location is None else str(error), file=sys.stderr)
+        print(_shown(error), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.CANCELED
@@ -51,11 +62,22 @@ def main(argv: list[str]) -> int:
         return ExitCode.BUG
 
 
+def _shown(error: Exception) -> str:
+    return str(error) if getattr(error, "location", None) else f"tasks: {error}"
+
+
+def _print_any_character() -> None:
+    """What the terminal's encoding lacks shows as an escape; it is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _run(argv: list[str]) -> int:
     import argparse
     import os
 
-    from tasks_engine.cli import doctor, engine, run
+    from tasks_engine.cli import doctor, engine, run, show
     from tasks_engine.errors import ExitCode
     from tasks_engine.settings import read_settings
 
@@ -64,7 +86,8 @@ def _run(argv: list[str]) -> int:
     )
     parser.add_argument("--version", "-V", action="version", version=f"tasks {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    run.add_parsers(commands)
+    run.add_parser(commands)
+    show.add_parsers(commands)
     doctor.add_parser(commands)
     engine.add_parser(commands)
     arguments = parser.parse_args(argv)

@@ -15,6 +15,27 @@ from tasks_engine.definition.scalars import Value
 from tasks_engine.errors import UsageError
 
 TASK_FILE_NAMES = ("acb.yaml", "acr-task.yaml", "task.yaml")
+YAML_EXTENSIONS = (".yaml", ".yml")
+#: extensions of task files in formats that do not exist yet; whatever has none of these is a Dockerfile
+RESERVED_EXTENSIONS = frozenset(
+    [
+        ".toml",
+        ".json",
+        ".sh",
+        ".bash",
+        ".zsh",
+        ".ps1",
+        ".ps",
+        ".cmd",
+        ".bat",
+        ".ts",
+        ".js",
+        ".php",
+        ".py",
+        ".rb",
+        ".lua",
+    ]
+)
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _URL_STARTS = ("http://", "https://", "git://", "git@", "ssh://", "oci://", "github.com/")
 
@@ -41,8 +62,8 @@ def find_task(arguments: Sequence[str], current: Path, fetched: Path) -> TaskInp
     """Reads what `[FILE] [CONTEXT]` means. `fetched` is an empty folder for a remote context.
 
     A lone folder is the context. FILE is looked up from the current folder, then from the context; `-` is
-    standard input. Without FILE the first of TASK_FILE_NAMES in the context is taken; without CONTEXT it is
-    the folder of FILE.
+    standard input. FILE is YAML by its extension, else a Dockerfile. Without FILE the first of TASK_FILE_NAMES in
+    the context is taken; without CONTEXT it is the folder of FILE.
     """
     file, context = _sort_out(arguments, current)
     if file is None:
@@ -56,14 +77,31 @@ def find_task(arguments: Sequence[str], current: Path, fetched: Path) -> TaskInp
             hint=f"name one, or call it {', '.join(TASK_FILE_NAMES[:-1])} or {TASK_FILE_NAMES[-1]}",
         )
     if file == "-":
-        return TaskInput(
-            _decode(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1), "standard input"),
-            "<stdin>",
-            _context_folder(context or ".", current, fetched),
+        return TaskInput(*read_named("-"), _context_folder(context or ".", current, fetched))
+    if (current / file).is_dir():
+        raise UsageError(
+            f"'{file}' is a folder, not a task file", hint="FILE comes first: tasks run FILE FOLDER"
+        )
+    extension = Path(file).suffix.lower()
+    if extension in RESERVED_EXTENSIONS:
+        raise UsageError(
+            f"'{file}' is no task file: YAML is the only format so far", hint="name it .yaml or .yml"
+        )
+    if extension not in YAML_EXTENSIONS:
+        raise UsageError(
+            f"'{file}' is read as a Dockerfile, because its name does not end in .yaml or .yml",
+            hint=f"a task file that builds it: steps: [{{build: -f {file} .}}]",
         )
     given = _context_folder(context, current, fetched) if context else None
     path = _find_file(file, current, given)
     return TaskInput(_read(path), _shown(path, current), given or path.parent.resolve())
+
+
+def read_named(file: str) -> tuple[str, str]:
+    """Text of a file, and how it is called in messages; `-` is standard input. Raises UsageError."""
+    if file == "-":
+        return _decode(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1), "standard input"), "<stdin>"
+    return _read(Path(file)), file
 
 
 def read_values(file: str | None, assignments: Sequence[str]) -> dict[str, Value]:

@@ -7,6 +7,7 @@ since the file may be anybody's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,15 @@ from typing import Any
 import yaml
 
 from tasks_engine.definition.source import SourceText
+from tasks_engine.definition.yaml_errors import explain
 from tasks_engine.errors import DefinitionError
 
 MAX_DEPTH = 100
 #: nodes after anchors are followed; a real file of 10,000 steps has about 200,000
 MAX_NODES = 2_000_000
+#: a long text counts as several nodes, since an anchor may repeat it
+_CHARACTERS_A_NODE = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -52,6 +57,20 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
+def scalar_spans(root: Node) -> Iterator[tuple[int, int]]:
+    """Start and end of every scalar, keys included; what anchors repeat comes more than once."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Scalar):
+            yield node.start, node.end
+        elif isinstance(node, Sequence):
+            stack += node.items
+        else:
+            for key, value in node.pairs:
+                stack += (key, value)
+
+
 def parse_yaml(source: SourceText) -> Node:
     """The first document of the text; a null scalar when there is none.
 
@@ -61,20 +80,8 @@ def parse_yaml(source: SourceText) -> Node:
     try:
         events = yaml.parse(source.text, Loader=_loader())
         return _Composer(source, events).document()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = min(mark.index, len(source.text)) if mark is not None else 0
-        raise DefinitionError(
-            f"not valid YAML: {_yaml_reason(error)}", location=source.locate(at), hint=_yaml_hint(error)
-        ) from error
-    except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
-        at = _first_unprintable(source.text)
-        raise DefinitionError(
-            f"not valid YAML: character {source.text[at : at + 1]!r} is not allowed",
-            location=source.locate(at),
-        ) from error
-    except yaml.YAMLError as error:
-        raise DefinitionError(f"not valid YAML: {error}", location=source.locate(0)) from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise explain(error, source) from error
 
 
 def _loader() -> type:
@@ -87,7 +94,7 @@ class _Anchored:
     """What an anchor stands for."""
 
     node: Node
-    #: nodes in all
+    #: nodes in all, as they are counted
     size: int
     #: levels below the node
     height: int
@@ -118,11 +125,14 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._follow(event, start, depth)
         if isinstance(event, yaml.ScalarEvent):
-            self._grow(1, depth, start)
+            size = 1 + len(event.value) // _CHARACTERS_A_NODE
+            self._grow(size, depth, start)
             end: int = event.end_mark.index  # type: ignore[union-attr]
+            if not event.value.isascii() and _SURROGATE.search(event.value):
+                raise ValueError("half a surrogate pair")
             scalar = Scalar(start, end, event.value, plain=event.style in (None, ""))
             if event.anchor is not None:
-                self._anchors[event.anchor] = _Anchored(scalar, size=1, height=0)
+                self._anchors[event.anchor] = _Anchored(scalar, size, height=0)
             return scalar
         size, deepest = self._size, self._deepest
         self._deepest = -1
@@ -139,6 +149,7 @@ class _Composer:
             raise DefinitionError(
                 f"not valid YAML: '*{event.anchor}' refers to an anchor that no earlier line defines",
                 location=self._source.locate(start, event.end_mark.index),
+                rule="yaml-syntax",
             )
         anchored = self._anchors[event.anchor]
         self._grow(anchored.size, depth + anchored.height, start)
@@ -197,25 +208,3 @@ class _Composer:
             raise DefinitionError(
                 f"the file grows beyond {MAX_NODES} nodes", location=self._source.locate(start)
             )
-
-
-def _yaml_reason(error: yaml.MarkedYAMLError) -> str:
-    return ", ".join(part for part in (error.problem, error.context) if part)
-
-
-def _yaml_hint(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or ""
-    if "cannot start any token" in problem:
-        return "YAML is indented with blanks, never with tabs; text that begins with @ or ` needs quotes"
-    if "mapping values are not allowed" in problem:
-        return "put text that contains ': ' in quotes, and check the indentation"
-    return ""
-
-
-def _first_unprintable(text: str) -> int:
-    for index, character in enumerate(text):
-        if not (character in "\t\n\r\x85" or "\x20" <= character <= "\x7e" or character >= "\xa0"):
-            return index
-        if "\ud800" <= character <= "\udfff" or character in "\ufffe\uffff":
-            return index
-    return 0

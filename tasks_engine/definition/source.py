@@ -7,9 +7,10 @@ expanded); a problem found at the end is still shown at its place in the author'
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from tasks_engine.errors import SourceLocation
 
@@ -23,14 +24,25 @@ class Edit:
     replacement: str
 
 
-@dataclass(frozen=True)
-class _Segment:
+class Piece(NamedTuple):
+    """A part of a text that is put together anew: characters `start` to `end`, or what stands for them."""
+
+    start: int
+    end: int
+    #: None: the characters themselves
+    replacement: str | None = None
+    #: the replacement came out of a template action
+    is_value: bool = False
+
+
+class _Segment(NamedTuple):
     """A stretch of the text. Verbatim ones map character by character, others to one span as a whole."""
 
     start: int
     origin: int
     #: characters of the original that a replacement stands for; 0 for a verbatim stretch
     replaces: int = 0
+    is_value: bool = False
 
 
 class SourceText:
@@ -46,22 +58,45 @@ class SourceText:
         """The text after `edits`, which are in order and do not overlap."""
         if not edits:
             return self
+        pieces: list[Piece] = []
+        at = 0
+        for edit in edits:
+            pieces.append(Piece(at, edit.start))
+            pieces.append(Piece(edit.start, edit.end, edit.replacement))
+            at = edit.end
+        pieces.append(Piece(at, len(self.text)))
+        return self.assemble(pieces)
+
+    def assemble(self, pieces: Iterable[Piece]) -> SourceText:
+        """A text made of pieces of this one, in any order and as often as one likes."""
         result = SourceText(self.name, self.original)
         parts: list[str] = []
         segments: list[_Segment] = []
-        length = at = 0
-        for edit in edits:
-            length += self._keep(at, edit.start, length, parts, segments)
-            if edit.replacement:
-                origin, width = self._span(edit.start, edit.end)
-                segments.append(_Segment(length, origin, max(1, width)))
-                parts.append(edit.replacement)
-                length += len(edit.replacement)
-            at = edit.end
-        self._keep(at, len(self.text), length, parts, segments)
+        length = 0
+        for start, end, replacement, is_value in pieces:
+            if replacement is None:
+                if end <= start:
+                    continue
+                self._keep(start, end, length, segments)
+                part = self.text[start:end]
+            elif replacement:
+                origin, width = self._span(start, end)
+                segments.append(_Segment(length, origin, max(1, width), is_value))
+                part = replacement
+            else:
+                continue
+            parts.append(part)
+            length += len(part)
         result.text = "".join(parts)
         result._segments = segments or [_Segment(0, 0)]
         return result
+
+    def values(self) -> Iterator[tuple[int, int]]:
+        """Start and end of every stretch that came out of a template action."""
+        for index, segment in enumerate(self._segments):
+            if segment.is_value:
+                following = self._segments[index + 1 : index + 2]
+                yield segment.start, following[0].start if following else len(self.text)
 
     def locate(self, start: int, end: int | None = None) -> SourceLocation:
         """The place of characters `start` to `end` in the original; one character without `end`."""
@@ -82,18 +117,16 @@ class SourceText:
         """The line in the original where a character stands."""
         return bisect_right(self._line_starts, self._origin(start)[0])
 
-    def _keep(self, start: int, end: int, length: int, parts: list[str], segments: list[_Segment]) -> int:
-        if end <= start:
-            return 0
+    def _keep(self, start: int, end: int, length: int, segments: list[_Segment]) -> None:
+        """Adds the segments of characters `start` to `end`, which come to stand at `length`."""
         index = bisect_right(self._segment_starts, start) - 1
         while index < len(self._segments) and self._segments[index].start < end:
             segment = self._segments[index]
             skipped = max(0, start - segment.start)
             origin = segment.origin if segment.replaces else segment.origin + skipped
-            segments.append(_Segment(length + max(0, segment.start - start), origin, segment.replaces))
+            at = length + max(0, segment.start - start)
+            segments.append(_Segment(at, origin, segment.replaces, segment.is_value))
             index += 1
-        parts.append(self.text[start:end])
-        return end - start
 
     def _span(self, start: int, end: int) -> tuple[int, int]:
         """Offset and width in the original."""

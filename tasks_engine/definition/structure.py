@@ -14,40 +14,18 @@ from typing import Any
 
 from tasks_engine.definition import nodes, scalars
 from tasks_engine.definition.source import SourceText
-from tasks_engine.errors import DefinitionError
+from tasks_engine.definition.spelling import span_in_spelling
+from tasks_engine.definition.template.secret_text import END, START, find_mark
+from tasks_engine.definition.type_messages import LONGEST_MESSAGE, MAX_SHOWN, explain, hint_for, shown
+from tasks_engine.errors import DefinitionError, SourceLocation
 
 Path = tuple[str | int, ...]
 Schema = Mapping[str, Any]
 
-#: properties of existing task files that are known but not honoured; never silently ignored
-UNSUPPORTED_TASK_KEYS = frozenset({"alias", "networks", "secrets", "volumes"})
-UNSUPPORTED_STEP_KEYS = frozenset(
-    {
-        "cache",
-        "cmdDownloadRetries",
-        "cmdDownloadRetryDelay",
-        "cpus",
-        "disableWorkingDirectoryOverride",
-        "downloadRetries",
-        "downloadRetryDelay",
-        "entryPoint",
-        "exitedWith",
-        "exitedWithout",
-        "expose",
-        "isolation",
-        "keep",
-        "network",
-        "ports",
-        "privileged",
-        "pull",
-        "repeat",
-        "retryOnErrors",
-        "secret",
-        "startDelay",
-        "user",
-        "volumeMounts",
-    }
-)
+_MAX_KEYS = 12
+#: comparing texts takes time, and the file may be anybody's
+_MAX_GUESSES = 50
+_MINIMUM_RULES = {"retries": "step-negative-retries", "repeat": "step-negative-repeat"}
 
 
 @dataclass
@@ -65,23 +43,56 @@ class Structure:
     warnings: list[DefinitionError] = field(default_factory=list)
     suspicious: bool = False
     _root: nodes.Node | None = None
+    _pairs_by_map: dict[int, dict[str | int, tuple[nodes.Scalar, nodes.Node]]] = field(default_factory=dict)
 
-    def problem(self, message: str, path: Path, hint: str = "") -> DefinitionError:
+    def problem(self, message: str, path: Path, *, hint: str = "", rule: str = "") -> DefinitionError:
         """An error at the value of a path; at its nearest existing parent when it is not in the file."""
-        return DefinitionError(message, location=self.source.locate(*self._span(path)), hint=hint)
+        return _problem(message, self.source.locate(*self._span(path)), hint, rule)
+
+    def problem_in_text(
+        self, message: str, path: Path, offset: int, length: int, *, hint: str = "", rule: str = ""
+    ) -> DefinitionError:
+        """An error at characters of the text that a path holds, where they stand in the file as they are."""
+        node = self._node(path)
+        span = None
+        if isinstance(node, nodes.Scalar):
+            span = span_in_spelling(self.source.text[node.start : node.end], node.text, offset, length)
+        if span is None:
+            return self.problem(message, path, hint=hint, rule=rule)
+        return _problem(message, self.source.locate(node.start + span[0], node.start + span[1]), hint, rule)
+
+    def key(self, path: Path) -> nodes.Scalar:
+        """The key that a path ends with."""
+        parent = self._node(path[:-1])
+        assert isinstance(parent, nodes.Mapping)
+        return self._pairs(parent)[path[-1]][0]
 
     def line(self, path: Path) -> int:
         """The line in the author's file where the value of a path stands."""
         return self.source.line(self._span(path)[0])
 
-    def _span(self, path: Path) -> tuple[int, int]:
+    def _node(self, path: Path) -> nodes.Node:
+        """The node of a path, or its nearest existing parent."""
         node = self._root
         assert node is not None
         for part in path:
-            child = _child(node, part)
-            if child is None:
+            if isinstance(node, nodes.Sequence) and isinstance(part, int) and part < len(node.items):
+                node = node.items[part]
+            elif isinstance(node, nodes.Mapping) and part in (pairs := self._pairs(node)):
+                node = pairs[part][1]
+            else:
                 break
-            node = child
+        return node
+
+    def _pairs(self, node: nodes.Mapping) -> Mapping[str | int, tuple[nodes.Scalar, nodes.Node]]:
+        """Text of a key -> the last pair that has it."""
+        pairs = self._pairs_by_map.get(id(node))
+        if pairs is None:
+            pairs = self._pairs_by_map[id(node)] = {key.text: (key, value) for key, value in node.pairs}
+        return pairs
+
+    def _span(self, path: Path) -> tuple[int, int]:
+        node = self._node(path)
         if isinstance(node, nodes.Scalar):
             return node.start, max(node.end, node.start + 1)
         if isinstance(node, nodes.Mapping):
@@ -100,15 +111,27 @@ def read_structure(root: nodes.Node, source: SourceText, schema: Schema) -> Stru
     return result
 
 
-def schema_problems(result: Structure, schema: Schema) -> dict[Path, DefinitionError]:
+def schema_problems(
+    result: Structure, schema: Schema, rule: str = "yaml-type"
+) -> dict[Path, DefinitionError]:
     """Path -> what the JSON schema finds wrong there; empty when nothing is suspicious."""
     if not result.suspicious:
         return {}
     import jsonschema  # a quarter of a second; only for files that have something wrong
 
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(result.data)
-    paths = ((tuple(error.absolute_path), error) for error in errors)
-    return {path: result.problem(_explain(error, path), path, _hint(error)) for path, error in paths}
+    problems: dict[Path, DefinitionError] = {}
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(result.data):
+        if error.validator not in ("type", "minimum"):
+            continue  # rules for editors, which `checks` and `steps` tell of every file
+        path = tuple(error.absolute_path)
+        broken = _MINIMUM_RULES.get(str(path[-1]) if path else "", rule)
+        problems[path] = result.problem(
+            explain(error),
+            path,
+            hint=hint_for(error),
+            rule=broken if error.validator == "minimum" else rule,
+        )
+    return problems
 
 
 def load_schema(text: str) -> Schema:
@@ -121,6 +144,10 @@ def _read(node: nodes.Node, schema: Schema, root: Schema, path: Path, result: St
     if reference is not None:
         schema = root["$defs"][reference.rsplit("/", 1)[1]]
     kind = schema["type"]
+    if kind == "object" and schema.get("deprecated"):
+        return (
+            {} if isinstance(node, nodes.Scalar) and node.is_null else {"": ""}
+        )  # whatever it is, it is not used
     if kind == "object":
         return _read_object(node, schema, root, path, result)
     if kind == "array":
@@ -139,6 +166,16 @@ def _read(node: nodes.Node, schema: Schema, root: Schema, path: Path, result: St
 
 def _read_scalar(node: nodes.Scalar, kind: str, schema: Schema, result: Structure) -> Any:
     if kind == "string":
+        if find_mark(node.text) >= 0:
+            _refuse_escaped_token(node, result)
+        if "\0" in node.text:
+            result.problems.append(
+                DefinitionError(
+                    "this text holds a NUL character, which no program can be given",
+                    location=result.source.locate(node.start, node.end),
+                    rule="reserved-character",
+                )
+            )
         return "" if node.is_null else node.text
     if node.is_null:
         return 0 if kind == "integer" else False
@@ -148,17 +185,33 @@ def _read_scalar(node: nodes.Scalar, kind: str, schema: Schema, result: Structur
     return node.text if read is None else read
 
 
+def _refuse_escaped_token(node: nodes.Scalar, result: Structure) -> None:
+    """Tokens of secrets come out of the template only, never out of YAML's escapes."""
+    written = result.source.text[node.start : node.end]
+    if any(node.text.count(mark) != written.count(mark) for mark in (START, END)):
+        result.problems.append(
+            DefinitionError(
+                "this text holds a character that tasks keeps for itself",
+                location=result.source.locate(node.start, node.end),
+                rule="reserved-character",
+            )
+        )
+
+
 def _read_object(node: nodes.Node, schema: Schema, root: Schema, path: Path, result: Structure) -> Any:
-    if isinstance(node, nodes.Scalar) and node.is_null and not path:
+    if isinstance(node, nodes.Scalar) and node.is_null and path in ((), ("alias",)):
+        return {}
+    free: Any = schema.get("additionalProperties")
+    if isinstance(free, dict) and isinstance(node, nodes.Scalar) and node.is_null:
         return {}
     if not isinstance(node, nodes.Mapping):
         result.suspicious = True
         return scalars.parse_value(node)
-    properties: Schema = schema["properties"]
+    properties: Schema = schema.get("properties", {})
     data: dict[str, Any] = {}
     lines: dict[str, nodes.Scalar] = {}
     for key, value in node.pairs:
-        if key.text not in properties:
+        if key.text not in properties and not isinstance(free, dict):
             _report_unknown(key, path, properties, result)
             continue
         if key.text in lines:
@@ -170,82 +223,31 @@ def _read_object(node: nodes.Node, schema: Schema, root: Schema, path: Path, res
                 )
             )
         lines[key.text] = key
-        data[key.text] = _read(value, properties[key.text], root, (*path, key.text), result)
+        data[key.text] = _read(value, properties.get(key.text, free), root, (*path, key.text), result)
     return data
 
 
 def _report_unknown(key: nodes.Scalar, path: Path, known: Schema, result: Structure) -> None:
-    place = result.source.locate(key.start, key.end)
-    unsupported = UNSUPPORTED_STEP_KEYS if path else UNSUPPORTED_TASK_KEYS
-    if key.text in unsupported:
-        result.problems.append(
-            DefinitionError(
-                f"property '{key.text}' is not supported by this version of tasks",
-                location=place,
-                hint="remove it, or see README's known limits",
-            )
-        )
-        return
-    guess = difflib.get_close_matches(key.text, [*known, *unsupported], n=1, cutoff=0.6)
-    what = "a step" if path else "a task"
+    enough = len(result.warnings) >= _MAX_GUESSES or len(key.text) > MAX_SHOWN
+    guess = [] if enough else difflib.get_close_matches(key.text, known, n=1, cutoff=0.6)
+    what = next((part for part in reversed(path) if isinstance(part, str)), "task").removesuffix("s")
+    article = "an" if what[0] in "aeiou" else "a"
     result.warnings.append(
         DefinitionError(
-            f"unknown key '{key.text}' is ignored",
-            location=place,
-            hint=f"did you mean '{guess[0]}'?" if guess else f"{what} knows: {', '.join(sorted(known))}",
+            f"unknown key '{shown(key.text)}' is ignored",
+            location=result.source.locate(key.start, key.end),
+            hint=f"did you mean '{guess[0]}'?" if guess else f"{article} {what} knows: {_listed(known)}",
         )
     )
 
 
-def _explain(error: Any, path: Path) -> str:
-    where = _name_of(path)
-    expected = {
-        "string": "text",
-        "array": "a list",
-        "object": "a map of keys to values",
-        "integer": "a whole number",
-        "boolean": "true or false",
-    }
-    if error.validator == "type":
-        return f"{where} must be {expected[error.validator_value]}, not {_describe(error.instance)}"
-    if error.validator == "minimum":
-        return f"{where} must be {error.validator_value} or more, not {error.instance}"
-    return f"{where}: {error.message}"
+def _listed(known: Schema) -> str:
+    """The keys that are worth a mention, the important ones first, as the schema has them."""
+    names = [name for name, schema in known.items() if not schema.get("deprecated")]
+    shown = ", ".join(names[:_MAX_KEYS])
+    return shown if len(names) <= _MAX_KEYS else f"{shown} and {len(names) - _MAX_KEYS} more (tasks schema)"
 
 
-def _hint(error: Any) -> str:
-    if error.validator == "type" and error.validator_value == "array" and isinstance(error.instance, str):
-        return f'write it as a list: ["{error.instance}"]'
-    if error.validator == "type" and error.validator_value == "integer":
-        return "write a number without quotes"
-    return ""
-
-
-def _name_of(path: Path) -> str:
-    names = [part for part in path if isinstance(part, str)]
-    if not path:
-        return "the file"
-    if isinstance(path[-1], int):
-        return f"entry {path[-1] + 1} of '{names[-1]}'"
-    return f"'{path[-1]}'"
-
-
-def _describe(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "a map"
-    return f"'{value}'" if isinstance(value, str) else str(value)
-
-
-def _child(node: nodes.Node, part: str | int) -> nodes.Node | None:
-    if isinstance(node, nodes.Sequence) and isinstance(part, int):
-        return node.items[part] if part < len(node.items) else None
-    if isinstance(node, nodes.Mapping):
-        found = [value for key, value in node.pairs if key.text == part]
-        return found[-1] if found else None
-    return None
+def _problem(message: str, location: SourceLocation, hint: str, rule: str) -> DefinitionError:
+    message, hint = (shown(text, LONGEST_MESSAGE) for text in (message, hint))
+    return DefinitionError(message, location=location, hint=hint, rule=rule)

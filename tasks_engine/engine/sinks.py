@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from tasks_engine.engine.masking import MaskedStream, Masker
 from tasks_engine.errors import StoreError
-from tasks_engine.events import RunEvent, StepLog, StepProgress
+from tasks_engine.events import RunEvent, StepFinished, StepLog, StepProgress
 from tasks_engine.ports import EventStore, StepOutput
 
 Watcher = Callable[[RunEvent], None]
@@ -48,7 +49,10 @@ class EventSink:
         watchers: Sequence[Watcher],
         on_store_failure: Callable[[StoreError], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        masker: Masker | None = None,
     ) -> None:
+        self._masker = masker or Masker()
+        self._masked: dict[tuple[str, str], MaskedStream] = {}
         self._run_id = run_id
         self._store = store
         self._watchers = watchers
@@ -67,8 +71,10 @@ class EventSink:
 
     def emit(self, event: RunEvent) -> datetime:
         """Takes an event and returns the moment it was given."""
+        if isinstance(event, StepFinished):
+            self._flush_masked(event.step_id)
         with self._changed:
-            stamped = replace(event, run_id=self._run_id, at=self._clock())
+            stamped = replace(self._masker.mask_event(event), run_id=self._run_id, at=self._clock())
             self._queue.append(stamped)
             self._changed.notify_all()
         return stamped.at
@@ -86,6 +92,25 @@ class EventSink:
             raise self._bug
 
     def _write(self, step_id: str, stream: str, data: bytes) -> None:
+        if not self._masker.has_values:
+            self._take(step_id, stream, data)
+            return
+        with self._changed:
+            masked = self._masked.get((step_id, stream))
+            if masked is None:
+                masked = self._masked[step_id, stream] = MaskedStream(self._masker)
+            data = masked.feed(data)
+        self._take(step_id, stream, data)
+
+    def _flush_masked(self, step_id: str) -> None:
+        """Output that was held back, for it could have become a secret."""
+        with self._changed:
+            ended = [key for key in self._masked if key[0] == step_id]
+            rest = [(stream, self._masked.pop((step_id, stream)).flush()) for _, stream in ended]
+        for stream, data in rest:
+            self._take(step_id, stream, data)
+
+    def _take(self, step_id: str, stream: str, data: bytes) -> None:
         if not data:
             return
         with self._changed:

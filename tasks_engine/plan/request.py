@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: name of a run that belongs to no stored task
+QUICK_RUN = "quickrun"
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -11,3 +14,9 @@ class RunRequest:
     #: name of the task file, for people
     task: str
     registry: str = ""
+    #: name of the task; part of the names of its caches
+    task_name: str = QUICK_RUN
+    #: for tasks and steps without their own
+    working_directory: str = ""
+    #: a network that exists already; steps without their own get it
+    network: str = ""

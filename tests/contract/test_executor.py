@@ -12,7 +12,9 @@ from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.docker.endpoint import Endpoint
 from tasks_engine.backends.executors import RunExecutor
 from tasks_engine.backends.fakes import FakeExecutor, Gate, Write, exits
-from tasks_engine.backends.run_folder import RunFolder, new_run_id
+from tasks_engine.backends.run_folder import RunFolder
+from tasks_engine.backends.run_ids import new_run_id
+from tasks_engine.backends.secrets import SecretBook
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.load import load_task
 from tasks_engine.definition.model import Inputs
@@ -65,7 +67,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     context.mkdir()
     folder = RunFolder.create(tmp_path / "runs", run_id)
     endpoint = Endpoint(require("TASKS_TEST_ENGINE"), "the tests")
-    executor = RunExecutor(plan, context, folder, endpoint, "", DockerConfigCredentials(tmp_path))
+    executor = RunExecutor(
+        plan, context, folder, endpoint, "", DockerConfigCredentials(tmp_path), SecretBook()
+    )
     executor.open()
     executor.prepare()
     yield Case(plan, executor)

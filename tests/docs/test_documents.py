@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tasks_engine import errors
+import tasks_engine
+from tasks_engine import errors, settings
+from tasks_engine.cli import show
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +32,9 @@ def test_every_error_code_is_explained_with_its_exit_code():
     assert dict(rows) == {kind.code: str(int(kind.exit_code)) for kind in error_classes()}
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "validate", "doctor", "engine"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "validate", "render", "deps", "schema", "doctor", "engine"]
+)
 def test_every_command_has_help_and_stands_in_the_readme(command):
     done = subprocess.run(
         [sys.executable, "-m", "tasks_engine", command, "--help"], capture_output=True, text=True, check=True
@@ -46,6 +51,45 @@ def test_every_property_of_the_schema_stands_in_the_readme():
     for name in re.findall(r'"(\w+)": \{\s*"title"', schema):
         if name != "step":
             assert f"`{name}`" in readme, name
+
+
+def test_every_setting_stands_in_the_example_with_a_value():
+    """The example is all comments: uncommented it sets every key there is, and the program takes it."""
+    example = (ROOT / "schemas/settings.example.toml").read_text()
+    lines = [line.removeprefix("# ") for line in example.splitlines()]
+    wanted = "\n".join(line for line in lines if re.match(r"\w+ = |\[", line))
+
+    assert tomllib.loads(example) == {}
+    assert set(tomllib.loads(wanted)) == set(settings._FILE_KEYS)
+
+
+def test_every_variable_that_is_read_stands_in_the_readme():
+    source = (ROOT / "tasks_engine/settings.py").read_text()
+    readme = (ROOT / "README.md").read_text()
+
+    for name in re.findall(r'environ\.get\("((?:TASKS|BUILDKIT|DOCKER)_\w+)"', source):
+        assert f"`{name}`" in readme, name
+
+
+def test_the_names_of_schemas_are_files():
+    assert {path.name for path in (ROOT / "schemas").glob("*.schema.json")} == set(show._SCHEMAS.values())
+
+
+@pytest.mark.parametrize("name", ["task", "plan", "run-event"])
+def test_every_schema_can_be_printed(name):
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks_engine", "schema", name], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == (ROOT / f"schemas/{name}.schema.json").read_text()
+
+
+def test_the_example_of_the_readme_is_a_task():
+    readme = (ROOT / "README.md").read_text()
+    [first, *_] = re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    inputs = tasks_engine.Inputs(run={"Registry": "r.io", "ID": "r1"})
+
+    assert tasks_engine.load_task(first, "task.yaml", inputs, strict=True).steps
 
 
 def test_links_of_the_readme_lead_somewhere():

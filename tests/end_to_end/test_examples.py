@@ -18,7 +18,8 @@ pytestmark = pytest.mark.docker
 def test_example_ends_as_expected(name, tasks, registry):
     expected = json.loads((EXAMPLES / name / "expected.json").read_text())
 
-    outcome = tasks("run", str(EXAMPLES / name), "--registry", registry, "--json")
+    arguments = expected.get("arguments", [])
+    outcome = tasks("run", ".", "--registry", registry, "--json", *arguments, cwd=EXAMPLES / name)
 
     run_id = outcome.events[0]["run_id"]
     assert outcome.exit_code == 0, outcome.stderr

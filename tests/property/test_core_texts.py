@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import shlex
 import string
+from typing import Any
 
-from hypothesis import assume, example, given, settings
+import yaml
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from tasks_engine.definition.aliases import Aliases, expand
+from tasks_engine.definition.environment import inherited_entries, merge, merge_inherited, merge_own
 from tasks_engine.definition.load import load_task, load_values
 from tasks_engine.definition.model import Inputs
+from tasks_engine.definition.nodes import Mapping, Scalar, parse_yaml
 from tasks_engine.definition.source import Edit, SourceText
+from tasks_engine.definition.spelling import span_in_spelling
+from tasks_engine.definition.structure import load_schema
 from tasks_engine.definition.words import WordError, split_words
 from tasks_engine.errors import DefinitionError, DefinitionErrors
 from tasks_engine.images.reference import InvalidReference, parse_reference
 from tasks_engine.plan.make import make_plan
 from tasks_engine.plan.model import Plan
 from tasks_engine.plan.request import RunRequest
+from tasks_engine.schemas_folder import schema_text
+
+TASK_SCHEMA = load_schema(schema_text("task.schema.json"))
 
 reference_like = st.text(string.ascii_letters + string.digits + "./:@_-", max_size=40) | st.from_regex(
     r"((docker\.io|localhost|[a-z]{1,5}(\.[a-z]{1,3})?(:[0-9]{1,4})?)/)?(library/)?[a-z0-9]{1,6}([._-][a-z0-9]{1,3})?"
@@ -151,11 +161,42 @@ yaml_like = st.lists(
                 "ports: ",
                 "busybox",
                 "-t a .",
+                "alias: ",
+                "values: ",
+                "src: ",
+                "directive: ",
+                "volumes: ",
+                "networks: ",
+                "name: ",
+                "cache: ",
+                "{{.Secrets.s}}",
+                "{{range .Values.n}}",
+                "{{end}}",
+                "{{if .Values.a}}",
+                '"\\U000F5EC0',
+                "| b",
+                "&& c",
             ),
         ]
     ),
     max_size=40,
 ).map("".join)
+
+
+def check(text: str, strict: bool = False, **inputs: Any) -> None:
+    """A text is a task with a plan, or has problems with places; nothing else ever happens."""
+    given = Inputs(run={"ID": "r1"}, values={"a": {"b": "x: [y]"}, "n": ["p", "q"]}, env=("E=1",), **inputs)
+    try:
+        task = load_task(text, "f", given, lambda name: name, strict=strict)
+    except DefinitionErrors as error:
+        assert error.problems
+        assert all(problem.location is not None and problem.message for problem in error.problems)
+        assert str(error)
+    else:
+        plan = make_plan(task, RunRequest("r1", "f", "r.io"))
+        assert Plan.from_json(plan.to_json()) == plan
+        assert plan.registries
+        assert len(plan.step_by_id) == len(plan.steps)
 
 
 @given(
@@ -166,17 +207,159 @@ yaml_like = st.lists(
 @example("steps: [\ud800]", False)
 @example("version: [a]\nsteps: [{cmd: a}]", False)
 @example("a: &a [*a]", False)
+@example('steps: [{cmd: "a \\U000F5EC0abc\\U000F5EC1"}]', False)
+@example("version: v1.1.0\nalias: {src: ['a: \"\\U000F5EC0\"']}", False)
+@example("secrets: [{id: a, keyvault: x}]\n{{.Secrets.a}}: {{.Secrets.a}}\nsteps: [{{.Secrets.a}}]", False)
 def test_any_text_is_a_task_or_has_problems_with_places(text: str, strict: bool) -> None:
-    inputs = Inputs(run={"ID": "r1"}, values={"a": {"b": "x: [y]"}})
-    try:
-        task = load_task(text, "f", inputs, strict=strict)
-    except DefinitionErrors as error:
-        assert error.problems
-        assert all(problem.location is not None and problem.message for problem in error.problems)
-        assert str(error)
-    else:
-        plan = make_plan(task, RunRequest("r1", "f"))
-        assert Plan.from_json(plan.to_json()) == plan
+    check(text, strict)
+
+
+words = st.sampled_from(
+    [
+        *(
+            "a",
+            "A b",
+            "",
+            "-",
+            "acb_root",
+            "busybox echo $E ${F} '$G'",
+            "-t a .",
+            "-e A=1 -p 80 a b && true",
+            "a | b",
+        ),
+        *(
+            "a:{{.Run.ID}}",
+            "{{.Secrets.s}}",
+            "x{{.Secrets.s | b64enc}}",
+            "$ID",
+            "A=1",
+            "A=1,B=2",
+            "=x",
+            "é\n f",
+            "1",
+        ),
+        *(
+            "enabled",
+            "80:80",
+            "/x",
+            "r.io/a:1",
+            "https://example.com/a.git#b",
+            "v1.1.0",
+            "a\tb",
+            "{{.Values.a.b}}",
+        ),
+    ]
+)
+loose = words | st.integers(-2, 700) | st.booleans() | st.none()
+
+
+def like(schema: dict[str, Any], root: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Mostly what a schema wants, and now and then something else."""
+    schema = root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if schema["type"] == "object":
+        free = schema.get("additionalProperties")
+        known = {
+            name: st.deferred(lambda each=each: like(each, root))
+            for name, each in schema.get("properties", {}).items()
+        }
+        if isinstance(free, dict):
+            return st.dictionaries(words, loose, max_size=2)
+        picked = st.lists(st.sampled_from(sorted(known)), max_size=5, unique=True)
+        return picked.flatmap(lambda names: st.fixed_dictionaries({name: known[name] for name in names}))
+    if schema["type"] == "array":
+        return st.lists(like(schema["items"], root), max_size=3)
+    return {"string": words, "integer": st.integers(-2, 700), "boolean": st.booleans()}[
+        schema["type"]
+    ] | loose
+
+
+steps_like = like(TASK_SCHEMA["$defs"]["step"], TASK_SCHEMA)
+kinds = st.sampled_from([{"cmd": "busybox"}, {"build": "-t a ."}, {"push": ["a"]}, {}])
+tasks_like = st.builds(
+    lambda task, steps, kinds: {
+        **task,
+        "steps": [{**kind, **step} for kind, step in zip(kinds, steps, strict=False)],
+    },
+    like({**TASK_SCHEMA, "type": "object"}, TASK_SCHEMA),
+    st.lists(steps_like, max_size=4),
+    st.lists(kinds, min_size=4, max_size=4),
+)
+
+
+@given(tasks_like, st.sampled_from([None, "|", ">", "'", '"']), st.booleans())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+def test_any_structure_like_a_task_is_one_or_has_problems_with_places(
+    task: dict[str, Any], style: str | None, secret: bool
+) -> None:
+    text = yaml.safe_dump(task, default_style=style, allow_unicode=True, sort_keys=False)
+    check(text, secret_values=frozenset({"b"}) if secret else frozenset())
+
+
+@given(
+    st.text("ab \n:'\"\\#é|>-{", max_size=30),
+    st.sampled_from([None, "|", ">", "'", '"']),
+    st.integers(0, 40),
+    st.data(),
+)
+@settings(max_examples=200)
+def test_a_character_is_found_where_it_is_written_or_not_at_all(
+    text: str, style: str | None, width: int, data: st.DataObject
+) -> None:
+    written = yaml.safe_dump({"k": text}, default_style=style, allow_unicode=True, width=width)
+    root = parse_yaml(SourceText("f", written))
+    assert isinstance(root, Mapping)
+    [(_, node)] = root.pairs
+    assert isinstance(node, Scalar)
+    text = node.text  # PyYAML writes some texts so that they are read otherwise
+    if text:
+        offset = data.draw(st.integers(0, len(text) - 1))
+        span = span_in_spelling(written[node.start : node.end], text, offset, 1)
+        if span is not None:
+            assert written[node.start + span[0] : node.start + span[1]] == text[offset]
+
+
+entries = st.lists(st.text("AB=,' x", max_size=6), max_size=4)
+
+
+@given(entries, entries, entries)
+def test_environments_merge_by_simple_laws(own: list[str], task: list[str], run: list[str]) -> None:
+    merged = merge(own, task, run)
+    assert {name: merged[name] for name in merge(own)} == merge(own)
+    assert merged.keys() == merge(own).keys() | merge([], task).keys() | merge([], run).keys()
+    assert merge(own, task, run) == merge_own(own, merge_inherited(task, run))
+    assert merge([], task, task) == merge([], task)
+    assert merge(own, []) == merge(own)
+
+
+@given(entries)
+def test_inherited_entries_are_entries_of_their_own(given_entries: list[str]) -> None:
+    once = list(inherited_entries(given_entries))
+    assert list(inherited_entries(once)) == once
+    assert ",".join(once) == ",".join(given_entries)
+
+
+@given(st.text(), st.sampled_from("$@&^\\"))
+def test_a_text_without_references_is_not_changed_by_aliases(text: str, directive: str) -> None:
+    without = text.replace(directive, "").replace("\r\n", "\n")
+    aliases = Aliases({"ID": "x", "a": "y", "1": "z"}, directive)
+    assert expand(SourceText("f", without), aliases).text.removesuffix("\n") == without.removesuffix("\n")
+
+
+@given(st.lists(st.sampled_from(["$", "ID", "a", "_", "$$", " ", "$ID", "b"]), max_size=12).map("".join))
+def test_aliases_replace_what_a_reader_from_left_to_right_would(text: str) -> None:
+    texts = {"ID": "<id>", "a": "<a>"}
+    wanted, at = "", 0
+    while at < len(text):
+        end = at + 1
+        while text[at] == "$" and end < len(text) and text[end].isalnum():
+            end += 1
+        if text[at : at + 2] == "$$":
+            wanted, at = wanted + "$", at + 2
+        elif text[at] == "$" and text[at + 1 : end] in texts:
+            wanted, at = wanted + texts[text[at + 1 : end]], end
+        else:
+            wanted, at = wanted + text[at], at + 1
+    assert expand(SourceText("f", text), Aliases(texts)).text.removesuffix("\n") == wanted
 
 
 @given(st.text() | yaml_like)

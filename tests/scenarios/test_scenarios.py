@@ -56,9 +56,9 @@ class Script:
         )
 
     def timed(self, plan: Plan) -> Plan:
-        """The plan without waits between attempts, and without time for the steps that must time out."""
+        """The plan without waits before and between attempts, and without time for the steps that must time out."""
         hurried = self._script.get("time_out", ())
-        steps = (replace(step, retry_delay_s=0) for step in plan.steps)
+        steps = (replace(step, retry_delay_s=0, start_delay_s=0) for step in plan.steps)
         return replace(
             plan, steps=tuple(replace(each, timeout_s=0) if each.id in hurried else each for each in steps)
         )

@@ -14,8 +14,9 @@ import docker.errors
 from docker.api import APIClient
 
 from tasks_engine.backends.docker.client import translated
-from tasks_engine.backends.docker.convert import HOME, RUN_LABEL
+from tasks_engine.backends.docker.convert import RUN_LABEL
 from tasks_engine.backends.workspace.archive import pack_files, pack_folder, unpack_folder
+from tasks_engine.definition.model import HOME
 from tasks_engine.errors import DockerError
 from tasks_engine.plan.make import WORKSPACE
 

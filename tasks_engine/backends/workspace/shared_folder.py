@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks_engine.backends.docker.convert import HOME
 from tasks_engine.backends.workspace.private_copy import make_private_copy, remove_private_copy
+from tasks_engine.definition.model import HOME
 from tasks_engine.errors import StoreError
 from tasks_engine.plan.make import WORKSPACE
 

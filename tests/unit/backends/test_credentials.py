@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_engine.backends.credential_arguments import GivenCredential, ValueKind
 from tasks_engine.backends.credentials import Credential, DockerConfigCredentials
 from tasks_engine.errors import RegistryError
 
@@ -109,3 +110,46 @@ def test_a_damaged_login_says_how_to_renew_it(config):
 
 def test_a_password_never_shows_in_a_repr():
     assert "secret" not in repr(Credential("me", "secret", "secret token"))
+
+
+GIVEN = GivenCredential("r.example", "given", ValueKind.OPAQUE, "pw", ValueKind.OPAQUE)
+
+
+def test_a_login_given_with_the_run_wins(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.example": login("me", "old")}}))
+
+    credentials = DockerConfigCredentials(tmp_path, [GIVEN])
+
+    assert credentials.find("r.example") == Credential("given", "pw")
+    assert credentials.subset(["r.example"]) == {"auths": {"r.example": login("given", "pw")}}
+
+
+def test_a_given_login_needs_no_configuration(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+
+    assert DockerConfigCredentials(tmp_path, [GIVEN]).find("r.example") == Credential("given", "pw")
+
+
+def test_of_two_given_logins_of_a_registry_the_last_counts(tmp_path):
+    later = GivenCredential("r.example", "later", ValueKind.OPAQUE, "pw", ValueKind.OPAQUE)
+
+    assert DockerConfigCredentials(tmp_path, [GIVEN, later]).find("r.example") == Credential("later", "pw")
+
+
+@pytest.mark.parametrize("name", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_a_given_login_of_docker_hub_is_found_under_each_of_its_names(tmp_path, name):
+    given = GivenCredential(name, "me", ValueKind.OPAQUE, "pw", ValueKind.OPAQUE)
+
+    assert DockerConfigCredentials(tmp_path, [given]).find("docker.io") == Credential("me", "pw")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        GivenCredential("r.example", "me", ValueKind.OPAQUE, "https://v", ValueKind.VAULT_SECRET, "id"),
+        GivenCredential("r.example", identity="id", resource="https://x"),
+    ],
+)
+def test_a_given_login_that_needs_a_vault_is_refused(tmp_path, given):
+    with pytest.raises(RegistryError, match=r"the credential for 'r\.example' needs a vault or an identity"):
+        DockerConfigCredentials(tmp_path, [given])

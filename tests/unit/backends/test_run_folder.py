@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on, new_run_id
+from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on
+from tasks_engine.backends.run_ids import new_run_id
 from tasks_engine.errors import StoreError
 from tasks_engine.events import StepStarted
 

@@ -1,192 +1,207 @@
-"""Every rule with the exact place of its problem. The wording with hints stands in tests/golden."""
+"""Rules of a task besides its steps, each with the exact place of its problem. Hints stand in tests/golden."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from tasks_engine.errors import DefinitionErrors
+
+BAD_FILE = "is empty or has other characters than letters, digits, '-', '_' and '.'"
+
 ProblemsOf = Callable[..., list[str]]
+WarningsOf = Callable[..., list[str]]
+STEPS = "\nsteps: [{cmd: a}]"
+SECRET = "'{{.Secrets.s}}'"
 
 
-def test_version_must_be_known(problems_of: ProblemsOf) -> None:
-    assert problems_of("version: v7\nsteps: [{cmd: a}]") == ["1:10: version 'v7' is not known"]
+@pytest.fixture
+def rules_of(load: Callable[..., Any]) -> Callable[[str], list[str]]:
+    def rules_of(text: str) -> list[str]:
+        with pytest.raises(DefinitionErrors) as caught:
+            load(text)
+        return [problem.rule for problem in caught.value.problems]
+
+    return rules_of
 
 
-def test_ids_have_no_blanks(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a b, cmd: a}]") == ["1:14: step id 'a b' contains a blank"]
+@pytest.mark.parametrize("version", ["v7", "1.1.0", "v1", "1.0-preview-2"])
+def test_version_must_be_known(problems_of: ProblemsOf, version: str) -> None:
+    assert problems_of(f"version: {version}{STEPS}") == [f"1:10: version '{version}' is not known"]
 
 
-def test_the_name_of_the_root_is_reserved(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: acb_root, cmd: a}]") == ["1:14: step id 'acb_root' is reserved"]
-
-
-def test_ids_are_unique(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps:\n- {id: a, cmd: a}\n- {id: a, cmd: a}\n- {cmd: a, id: a}") == [
-        "3:8: step id 'a' is already taken",
-        "4:16: step id 'a' is already taken",
-    ]
-
-
-def test_ids_differ_by_case(load: Callable[..., object]) -> None:
-    load("steps: [{id: a, cmd: a}, {id: A, cmd: a}]")
-
-
-def test_an_id_given_by_position_may_be_taken(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps:\n- {id: acb_step_1, cmd: a}\n- {cmd: a}") == [
-        "3:4: step id 'acb_step_1' is already taken"
-    ]
-
-
-def test_a_step_has_one_kind(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps:\n- {id: a, push: [a], cmd: a}") == [
-        "2:4: step 'a' has 'push' and 'cmd', but a step does one thing"
-    ]
-
-
-def test_a_step_with_three_kinds_names_all(problems_of: ProblemsOf) -> None:
-    [problem] = problems_of("steps:\n- {push: [a], cmd: a, build: .}")
-    assert "'build' and 'push' and 'cmd'" in problem
-
-
-def test_a_step_has_a_kind(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps:\n- {id: a}\n- {cmd: '', push: [], build: }\n- {}") == [
-        "2:8: step 'a' does nothing: it needs build, push or cmd",
-        "3:4: step 'acb_step_1' does nothing: it needs build, push or cmd",
-        "4:3: step 'acb_step_2' does nothing: it needs build, push or cmd",
-    ]
-
-
-def test_a_step_waits_for_known_steps(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a, cmd: a}, {id: b, cmd: a, when: [a, x]}]") == [
-        "1:52: step 'b' waits for 'x', which no earlier step defines"
-    ]
-
-
-def test_a_step_waits_for_earlier_steps(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps:\n- {id: a, cmd: a, when: [b]}\n- {id: b, cmd: a}") == [
-        "2:26: step 'a' waits for 'b', which is defined later (line 3)"
-    ]
-
-
-def test_a_step_does_not_wait_for_itself(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a, cmd: a, when: [a]}]") == ["1:32: step 'a' waits for itself"]
-
-
-def test_a_step_does_not_wait_for_an_empty_name(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a, cmd: a, when: ['']}]") == [
-        "1:32: step 'a' waits for '', which no earlier step defines"
-    ]
-
-
-def test_start_at_once_stands_alone(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a, cmd: a}, {cmd: a, when: [a, '-']}]") == [
-        "1:45: '-' (start at once) stands alone or not at all"
-    ]
-
-
-def test_environment_of_the_task_is_names_with_values(problems_of: ProblemsOf) -> None:
-    assert problems_of("env: [A=1, B, =c]\nsteps: [{cmd: a}]") == [
-        "1:12: environment entry 'B' must be name=value",
-        "1:15: environment entry '=c' must be name=value",
-    ]
-
-
-def test_environment_of_a_step_that_inherits_is_names_with_values(problems_of: ProblemsOf) -> None:
-    assert problems_of("env: [A=1]\nsteps: [{cmd: a, env: [B]}]") == [
-        "2:24: environment entry 'B' must be name=value"
-    ]
-
-
-def test_a_name_alone_in_a_step_that_inherits_nothing_is_only_warned_about(
-    load: Callable[..., object],
+@pytest.mark.parametrize(
+    ("secrets", "problem", "rule"),
+    [
+        ("[{keyvault: a}]", "1:12: a secret needs an id", "secret-missing-id"),
+        ("[{id: '', keyvault: a}]", "1:12: a secret needs an id", "secret-missing-id"),
+        ("[{id: a b, keyvault: a}]", "1:16: secret id 'a b' contains a blank", "secret-id-whitespace"),
+        (
+            '[{id: "a\\u2003b", keyvault: a}]',
+            "1:16: secret id 'a\u2003b' contains a blank",
+            "secret-id-whitespace",
+        ),
+        ("[{id: a}]", "1:12: secret 'a' does not say where its value is", "secret-missing-source"),
+        (
+            "[{id: a, keyvault: ''}]",
+            "1:12: secret 'a' does not say where its value is",
+            "secret-missing-source",
+        ),
+        ("[{id: a, keyvault: b, clientID: me}]", "1:42: 'me' is no client id", "secret-bad-client-id"),
+        (
+            "[{id: a, keyvault: b}, {id: a, keyvault: c}]",
+            "1:38: secret id 'a' is already taken",
+            "secret-duplicate-id",
+        ),
+    ],
+)
+def test_a_secret_has_an_id_and_an_address(
+    problems_of: ProblemsOf, rules_of: ProblemsOf, secrets: str, problem: str, rule: str
 ) -> None:
-    task = load("steps: [{cmd: a, env: [B, C=]}]")
-    [warning] = task.warnings  # type: ignore[attr-defined]
-    assert (warning.message, str(warning.location)) == (
-        "environment entry 'B' has no value and is left out",
-        "task.yaml:1:24",
-    )
+    assert problems_of(f"secrets: {secrets}{STEPS}") == [problem]
+    assert rules_of(f"secrets: {secrets}{STEPS}") == [rule]
 
 
-def test_an_environment_entry_has_a_name(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{cmd: a, env: ['=b']}]") == [
-        "1:24: environment entry '=b' must be name=value"
+@pytest.mark.parametrize(
+    "address", ["env:NAME", "file:path", "https://v.vault.azure.net/secrets/a", "other:x"]
+)
+def test_who_reads_an_address_is_asked_when_the_task_runs(load: Callable[..., Any], address: str) -> None:
+    assert load(f"secrets: [{{id: a, keyvault: '{address}'}}]{STEPS}").secrets[0].keyvault == address
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        "6BA7B8109DAD11D180B400C04FD430C8",
+        "'{6ba7b810-9dad-11d1-80b4-00c04fd430c8}'",
+        "'urn:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8'",
+    ],
+)
+def test_a_client_id_is_a_uuid(load: Callable[..., Any], client: str) -> None:
+    assert load(f"secrets: [{{id: a, keyvault: b, clientID: {client}}}]{STEPS}").secrets
+
+
+def test_secrets_differ_by_case(load: Callable[..., Any]) -> None:
+    assert len(load(f"secrets: [{{id: a, keyvault: b}}, {{id: A, keyvault: b}}]{STEPS}").secrets) == 2
+
+
+@pytest.mark.parametrize(
+    ("volumes", "problem", "rule"),
+    [
+        ("[{secret: {a: b}}]", "1:12: a volume needs a name", "volume-missing-name"),
+        (
+            "[{name: a.b, secret: {a: b}}]",
+            "1:18: volume name 'a.b' has other characters than letters, digits, '-' and '_'",
+            "volume-bad-name",
+        ),
+        ("[{name: a}]", "1:12: volume 'a' does not say what is in it", "volume-missing-source"),
+        ("[{name: a, secret: {}}]", "1:29: volume 'a' has no files", "volume-empty-secret"),
+        ("[{name: a, secret: }]", "1:29: volume 'a' has no files", "volume-empty-secret"),
+        (
+            "[{name: a, secret: {b/c: d}}]",
+            f"1:30: file name 'b/c' of volume 'a' {BAD_FILE}",
+            "volume-bad-file-name",
+        ),
+        (
+            "[{name: a, secret: {'': d}}]",
+            f"1:30: file name '' of volume 'a' {BAD_FILE}",
+            "volume-bad-file-name",
+        ),
+        (
+            "[{name: a, secret: {b: c}}, {name: a, secret: {b: c}}]",
+            "1:45: volume name 'a' is already taken",
+            "volume-duplicate-name",
+        ),
+    ],
+)
+def test_a_volume_has_a_name_and_files(
+    problems_of: ProblemsOf, rules_of: ProblemsOf, volumes: str, problem: str, rule: str
+) -> None:
+    assert problems_of(f"volumes: {volumes}{STEPS}") == [problem]
+    assert rules_of(f"volumes: {volumes}{STEPS}") == [rule]
+
+
+@pytest.mark.parametrize(
+    ("env", "problem", "rule"),
+    [
+        ("[A=1, B]", "1:12: environment entry 'B' has no '='", "env-malformed"),
+        ("['']", "1:7: environment entry '' has no '='", "env-malformed"),
+        ("['=1']", "1:7: environment entry '=1' has no name before '='", "env-malformed"),
+        ("['A=1,=2']", "1:7: environment entry 'A=1,=2' has no name before '='", "env-malformed"),
+        (
+            "['{{.Secrets.s}}=1']",
+            "1:7: environment entry '***=1' takes its name from a secret",
+            "secret-misplaced",
+        ),
+        (
+            "['{{.Secrets.s}}']",
+            "1:7: environment entry '***' takes its name from a secret",
+            "secret-misplaced",
+        ),
+    ],
+)
+def test_environment_of_the_task_is_names_with_values(
+    problems_of: ProblemsOf, rules_of: ProblemsOf, env: str, problem: str, rule: str
+) -> None:
+    assert problems_of(f"env: {env}{STEPS}") == [problem]
+    assert rules_of(f"env: {env}{STEPS}") == [rule]
+
+
+@pytest.mark.parametrize("env", ["['A=1,2']", "['A=1,B=2']", "[A=]", "['A={{.Secrets.s}},B=2']"])
+def test_a_comma_may_be_part_of_a_value(load: Callable[..., Any], env: str) -> None:
+    assert load(f"env: {env}{STEPS}").steps[0].env
+
+
+def test_networks_have_names_of_their_own(problems_of: ProblemsOf) -> None:
+    assert problems_of(f"networks: [{{name: a}}, {{name: b}}, {{name: a}}]{STEPS}") == [
+        "1:41: network 'a' is declared twice"
+    ]
+
+
+def test_a_network_without_a_name_is_warned_about(warnings_of: WarningsOf) -> None:
+    assert warnings_of(f"networks: [{{driver: a}}, {{name: ''}}]{STEPS}") == [
+        "1:13: a network without a name cannot be made",
+        "1:26: a network without a name cannot be made",
     ]
 
 
 @pytest.mark.parametrize(
-    ("step", "problem"),
+    ("text", "problem"),
     [
-        ("cmd: ' '", "cmd names no image"),
-        ("cmd: '# a'", "cmd names no image"),
+        (f"version: {SECRET}", "1:10: version '***' is not known"),
+        (f"workingDirectory: {SECRET}", "1:19: 'workingDirectory' must not come from a secret"),
+        (f"networks: [{{name: {SECRET}}}]", "1:19: 'networks: name' must not come from a secret"),
         (
-            "cmd: -it a",
-            "docker run options before the image ('-it') are not supported by this version of tasks",
+            f"networks: [{{name: a, driver: {SECRET}}}]",
+            "1:30: 'networks: driver' must not come from a secret",
         ),
-        ("cmd: A", "'A' is not an image reference: image name 'A' must be lower case"),
-        ("cmd: a | b", "'|' needs a shell, and tasks never starts one on the host"),
-        ('cmd: a "b', 'quote " is never closed'),
-        ("build: -t A .", "'A' is not an image reference: image name 'A' must be lower case"),
-        ("build: -x .", "build flag '-x' is not supported"),
-        ("build: . && a", "'&&' needs a shell, and tasks never starts one on the host"),
-        ("build: git@host:a", "build context 'git@host:a' is not a folder"),
-        ("build: --platform a,b .", "one platform a build in this version of tasks"),
+        (
+            f"secrets: [{{id: {SECRET}, keyvault: a}}]",
+            "1:12: where a secret comes from must not be a secret itself",
+        ),
+        (
+            f"secrets: [{{id: a, keyvault: {SECRET}}}]",
+            "1:12: where a secret comes from must not be a secret itself",
+        ),
+        (
+            f"volumes: [{{name: {SECRET}, secret: {{a: b}}}}]",
+            "1:18: volume name '***' has other characters than letters, digits, '-' and '_'",
+        ),
     ],
 )
-def test_the_text_of_a_step_is_checked(problems_of: ProblemsOf, step: str, problem: str) -> None:
-    assert problems_of(f"steps:\n- {step}\n") == [f"2:{5 + step.index(' ') - 1}: {problem}"]
+def test_what_the_plan_needs_must_not_come_from_a_secret(
+    problems_of: ProblemsOf, text: str, problem: str
+) -> None:
+    assert problems_of(text + STEPS) == [problem]
 
 
-def test_pushed_images_are_references(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{push: [a, A, 'b:.']}]") == [
-        "1:20: 'A' is not an image reference: image name 'A' must be lower case",
-        "1:23: 'b:.' is not an image reference: '.' is not a tag",
-    ]
+def test_files_of_a_volume_may_come_from_a_secret(load: Callable[..., Any]) -> None:
+    assert load(f"volumes: [{{name: a, secret: {{b: '{{{{.Secrets.s | b64enc}}}}'}}}}]{STEPS}").volumes
 
 
-@pytest.mark.parametrize("step", ["build: .", "push: [a]"])
-def test_only_containers_are_detached(problems_of: ProblemsOf, step: str) -> None:
-    kind = step.partition(":")[0]
-    assert problems_of(f"steps:\n- {step}\n  detach: yes") == [
-        f"3:11: 'detach' means nothing for a {kind} step"
-    ]
-
-
-def test_a_value_of_the_wrong_type_is_reported_once(problems_of: ProblemsOf) -> None:
-    assert problems_of("version: [v1]\nenv: {A: 1}\nsteps: [{cmd: [a]}]") == [
-        "1:10: 'version' must be text, not a list",
-        "2:7: 'env' must be a list, not a map",
-        "3:15: 'cmd' must be text, not a list",
-    ]
-
-
-def test_a_mistyped_step_still_has_its_id(problems_of: ProblemsOf) -> None:
-    assert problems_of("steps: [{id: a, cmd: a, timeout: x}, {cmd: a, when: [a]}]") == [
-        "1:34: 'timeout' must be a whole number, not 'x'"
-    ]
-
-
-def test_all_problems_are_told_in_file_order(problems_of: ProblemsOf) -> None:
-    problems = problems_of(
-        """\
-        networks: []
-        steps:
-        - id: a a
-          timeout: x
-        - cmd: A
-          when: [zzz]
-        - push: [B]
-          ports: []
-        version: v0
-        """
-    )
-    assert [problem.partition(": ")[0] for problem in problems] == [
-        "1:1",
-        "4:12",
-        "5:8",
-        "6:10",
-        "7:10",
-        "8:3",
-        "9:10",
-    ]
+def test_a_file_name_from_a_secret_is_refused_without_showing_it(problems_of: ProblemsOf) -> None:
+    [problem] = problems_of(f"volumes: [{{name: a, secret: {{{SECRET}: b}}}}]{STEPS}")
+    assert problem.startswith("1:30: file name '***' of volume 'a'")

@@ -4,7 +4,7 @@ import pytest
 
 from tasks_engine.definition import nodes
 from tasks_engine.definition.load import load_values
-from tasks_engine.definition.nodes import Mapping, Scalar, parse_yaml
+from tasks_engine.definition.nodes import Mapping, Scalar, parse_yaml, scalar_spans
 from tasks_engine.definition.scalars import parse_value
 from tasks_engine.definition.source import SourceText
 from tasks_engine.errors import DefinitionError
@@ -142,10 +142,14 @@ def test_half_a_surrogate_pair_is_refused() -> None:
     assert problem("a: \ud800") == "1:4: not valid YAML: character '\\ud800' is not allowed"
 
 
-def test_tabs_get_a_hint() -> None:
-    with pytest.raises(DefinitionError) as caught:
-        parse("a:\n\t- b\n")
-    assert caught.value.hint.startswith("YAML is indented with blanks")
+def test_a_long_text_that_anchors_repeat_is_bounded() -> None:
+    lines = [f"a: &a {'x ' * 500_000}", "b: [" + "*a, " * 200 + "]"]
+    assert "the file grows beyond 2000000 nodes" in problem("\n".join(lines))
+
+
+def test_every_scalar_has_a_span() -> None:
+    text = "a: [b, {c: 'd'}]\ne: *x\n".replace("*x", "f")
+    assert sorted(text[start:end] for start, end in scalar_spans(parse(text))) == ["'d'", *"abcef"]
 
 
 def test_works_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +163,15 @@ def test_works_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_values_file_is_a_map(text: str, values: object) -> None:
     assert load_values(text, "values.yaml") == values
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("a: .inf", "v:1:4"), ("a: [b, {c: -.Inf}]", "v:1:12"), ("a: .nan", "v:1:4")]
+)
+def test_values_are_finite(text: str, place: str) -> None:
+    with pytest.raises(DefinitionError, match="is no finite number, and values must be") as caught:
+        load_values(text, "v")
+    assert (str(caught.value.location), caught.value.rule) == (place, "values-not-serialisable")
 
 
 @pytest.mark.parametrize("text", ["[a]", "text", "1"])

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tasks_engine.definition.nodes import parse_yaml
-from tasks_engine.definition.source import SourceText
+from tasks_engine.definition.source import Edit, SourceText
 from tasks_engine.definition.structure import Structure, load_schema, read_structure, schema_problems
+from tasks_engine.definition.template.secret_text import secret
 from tasks_engine.schemas_folder import schema_text
 
 SCHEMA = load_schema(schema_text("task.schema.json"))
@@ -100,9 +101,77 @@ def test_wrong_types_are_explained(text: str, message: str) -> None:
     assert messages(text)[0] == message
 
 
-def test_a_list_written_as_text_gets_a_hint() -> None:
-    [problem] = schema_problems(read("steps: [{push: img}]"), SCHEMA).values()
-    assert problem.hint == 'write it as a list: ["img"]'
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("steps: [{push: img}]", 'write it as a list: ["img"]'),
+        ("steps: {cmd: a}", "begin each entry with '- '"),
+        ("env: {A: 1}", "begin each entry with '- ' and write it NAME=value"),
+        ("env: [{A: 1}]", "write NAME=value"),
+        ("steps: [{cmd: {a: b}}]", "put text that contains ': ' in quotes"),
+        ("steps: [{cmd: [a]}]", "write it without the list around it"),
+        ("steps: [{cmd: [a, b]}]", "write it as one text, with blanks between the words"),
+        ("stepTimeout: '5'", "write it without quotes"),
+        ("stepTimeout: 5m", "write a whole number, such as 60"),
+        ("steps: [{detach: 'yes'}]", "write true or false without quotes"),
+        ("steps: [{retries: -1}]", ""),
+        ("text", "a task begins with: steps:"),
+        ("[a]", "a task begins with: steps:"),
+        (
+            "FROM busybox\nRUN true\n",
+            "this looks like a Dockerfile; a task that builds it: steps: [{build: -f DOCKERFILE .}]",
+        ),
+    ],
+)
+def test_a_wrong_type_gets_a_hint(text: str, hint: str) -> None:
+    [problem] = schema_problems(read(text), SCHEMA).values()
+    assert problem.hint == hint
+
+
+def test_negative_counts_have_rules_of_their_own() -> None:
+    problems = schema_problems(read("steps: [{retries: -1, repeat: -1, timeout: x}]"), SCHEMA).values()
+    assert sorted(problem.rule for problem in problems) == [
+        *("step-negative-repeat", "step-negative-retries", "yaml-type")
+    ]
+
+
+def test_long_texts_are_shown_shortened() -> None:
+    long = "x" * 1000
+    [problem] = schema_problems(read(f"stepTimeout: {long}"), SCHEMA).values()
+    assert problem.message == f"'stepTimeout' must be a whole number, not '{long[:59]}…'"
+    assert read(f"{long}: 1").warnings[0].message == f"unknown key '{long[:59]}…' is ignored"
+    assert len(read("a: b").problem(long, ("a",), hint=long).message) == 500
+
+
+def test_a_secret_is_not_shown() -> None:
+    token = secret("s").token
+    problem = read("a: b").problem(f"<{token}>", ("a",), hint=token)
+    assert (problem.message, problem.hint) == ("<***>", "***")
+    assert read(f"{token}: b").warnings[0].message == "unknown key '***' is ignored"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['cmd: "\\U000F5EC0"', 'cmd: "\\U000F5EC0abc\\U000F5EC1"', 'env: ["a\\U000F5EC1"]', 'id: "\\U000F5EC0"'],
+)
+def test_escapes_give_no_marks_of_secrets(text: str) -> None:
+    [problem] = read(f"steps: [{{{text}}}]").problems
+    assert (problem.message, problem.rule) == (
+        "this text holds a character that tasks keeps for itself",
+        "reserved-character",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["'a {} b'", '"a {} \\n b"', "|\n    a {}\n    b", ">\n    a {}\n    b", "a {}\n    b"]
+)
+def test_tokens_of_secrets_may_stand_in_any_style(text: str) -> None:
+    assert not read(f"steps:\n- cmd: {text.format(secret('s').token)}\n").problems
+
+
+def test_no_text_holds_a_nul_character() -> None:
+    [problem] = read('steps: [{cmd: "a \\0"}]').problems
+    assert str(problem.location) == "f:1:15"
 
 
 def test_unknown_keys_are_left_out_with_a_warning() -> None:
@@ -115,14 +184,33 @@ def test_unknown_keys_are_left_out_with_a_warning() -> None:
     assert result.warnings[0].hint == "did you mean 'steps'?"
 
 
+def test_a_key_without_a_likeness_is_answered_with_those_that_are_known() -> None:
+    task, step = read("zzz: 1\nsteps: [{yyy: 1}]\n").warnings
+    assert task.hint == (
+        "a task knows: version, steps, stepTimeout, workingDirectory, env, secrets, networks, volumes, alias"
+    )
+    assert step.hint.startswith("a step knows: id, build, push, cmd, when, ")
+    assert step.hint.endswith(" more (tasks schema)")
+
+
+def test_names_are_guessed_for_the_first_unknown_keys_only() -> None:
+    warnings = read("".join(f"step{number}: 1\n" for number in range(200))).warnings
+    assert [each.hint.startswith("did you mean") for each in (warnings[0], warnings[-1])] == [True, False]
+
+
 def test_keys_know_their_case() -> None:
     [warning] = read("Steps: []\n").warnings
     assert warning.hint == "did you mean 'steps'?"
 
 
-def test_a_key_that_is_known_but_not_honoured_is_a_problem() -> None:
-    result = read("volumes: []\nsteps: [{keep: true}]\n")
-    assert [str(each.location) for each in result.problems] == ["f:1:1", "f:2:10"]
+@pytest.mark.parametrize("text", ["secret: []", "secret: {a: b}", "secret: x", "secret: "])
+def test_what_nobody_reads_may_be_anything(text: str) -> None:
+    assert not read(f"steps: [{{cmd: a, {text}}}]").suspicious
+
+
+@pytest.mark.parametrize("text", ["alias:", "alias: ~"])
+def test_an_empty_alias_block_is_none(text: str) -> None:
+    assert not read(f"{text}\nsteps: []").suspicious
 
 
 def test_a_task_key_in_a_step_is_only_unknown() -> None:
@@ -150,6 +238,8 @@ def test_a_merged_key_that_is_written_again_is_no_repetition() -> None:
         (("steps", 1), "f:4:3"),
         (("steps", 9), "f:2:1"),
         (("nothing",), "f:1:1"),
+        (("steps", "nothing"), "f:2:1"),
+        ((0,), "f:1:1"),
     ],
 )
 def test_a_path_is_placed_at_its_value_or_its_nearest_parent(path: tuple[str | int, ...], place: str) -> None:
@@ -160,3 +250,42 @@ def test_a_path_is_placed_at_its_value_or_its_nearest_parent(path: tuple[str | i
 def test_a_map_with_merged_keys_is_placed_at_its_own() -> None:
     result = read("steps:\n- &a {cmd: a}\n- <<: *a\n  id: b\n- {<<: *a}\n")
     assert [result.line(("steps", index)) for index in range(3)] == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "length", "place", "width"),
+    [
+        ("cmd: a | b", 2, 1, "f:1:17", 1),
+        ("cmd: 'a && b'", 2, 2, "f:1:18", 2),
+        ('cmd: "a \\x7c b"', 2, 1, "f:1:15", 10),
+        ("cmd: &x a", 0, 1, "f:1:18", 1),
+        ("cmd: a", 5, 1, "f:1:15", 1),
+    ],
+)
+def test_characters_of_a_text_are_placed_where_they_are_written(
+    text: str, offset: int, length: int, place: str, width: int
+) -> None:
+    location = read(f"steps: [{{{text}}}]").problem_in_text("", ("steps", 0, "cmd"), offset, length).location
+    assert location is not None
+    assert (str(location), location.width) == (place, width)
+
+
+def test_characters_of_what_is_no_text_are_placed_at_the_whole() -> None:
+    assert (
+        str(read("steps: [{cmd: [a]}]").problem_in_text("", ("steps", 0, "cmd"), 5, 1).location) == "f:1:15"
+    )
+
+
+def test_places_behind_replaced_text_are_those_of_the_author() -> None:
+    source = SourceText("f", "steps:\n- cmd: X | b").rewrite([Edit(14, 15, "a\n    longer text")])
+    result = read_structure(parse_yaml(source), source, SCHEMA)
+    offset = result.data["steps"][0]["cmd"].index("|")
+    assert str(result.problem_in_text("", ("steps", 0, "cmd"), offset, 1).location) == "f:2:10"
+    assert str(result.problem_in_text("", ("steps", 0, "cmd"), 3, 1).location) == "f:2:8"
+
+
+def test_many_keys_of_one_map_are_found_without_a_search_each() -> None:
+    count = 20_000
+    result = read("volumes:\n- secret:\n" + "".join(f"    f{number}: a\n" for number in range(count)))
+    keys = [result.key(("volumes", 0, "secret", f"f{number}")) for number in range(count)]
+    assert [keys[0].text, keys[-1].text] == ["f0", f"f{count - 1}"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,13 @@ class Steps:
         self.step = step
         self.cancel = CancelToken()
         self.events: list[RunEvent] = []
+        self.write: Callable[[str, bytes], None] = lambda stream, data: None
         self.executor = FakeExecutor()
 
     def run(self, *attempts: Sequence[Action], **changes: Any) -> StepFinished:
         step = replace(self.step, **changes)
         self.executor = FakeExecutor({"a": attempts or [()]})
-        output = StepOutput("a", lambda stream, data: None, self.events.append)
+        output = StepOutput("a", self.write, self.events.append)
         return run_step(step, self.executor, output, self.cancel)
 
 
@@ -85,6 +87,102 @@ def test_attempts_are_numbered(steps: Steps) -> None:
     ]
 
 
+def test_a_step_is_repeated_as_often_as_it_says(steps: Steps) -> None:
+    finished = steps.run(repeat=3)
+    assert (finished.status, finished.attempts, finished.exit_code) == (Status.SUCCEEDED, 4, 0)
+    assert [call for call in steps.executor.calls if call.startswith("start")] == [
+        *("start a 1", "start a 2", "start a 3", "start a 4"),
+    ]
+
+
+def test_all_repetitions_run_although_one_fails(steps: Steps) -> None:
+    finished = steps.run([exits(1)], [exits(2)], [], repeat=3)
+    assert (finished.status, finished.attempts, finished.exit_code) == (Status.FAILED, 4, 2)
+
+
+def test_each_repetition_has_its_own_retries(steps: Steps) -> None:
+    finished = steps.run([exits(1)], [], [exits(2)], [exits(3)], [], repeat=2, retries=1)
+    assert (finished.status, finished.attempts, finished.exit_code) == (Status.FAILED, 5, 3)
+    assert [event.attempt for event in steps.events if isinstance(event, StepRetrying)] == [1, 1]
+
+
+def test_the_time_limit_spans_all_repetitions(steps: Steps) -> None:
+    finished = steps.run([], [Gate()], timeout_s=0.05, repeat=5)
+    assert (finished.status, finished.attempts) == (Status.TIMED_OUT, 2)
+
+
+def test_a_failure_of_several_repetitions_may_be_ignored(steps: Steps) -> None:
+    assert steps.run([exits(1)], repeat=1, ignore_errors=True).ignored
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        [Write(b"connection timed out\n")],
+        [Write(b"connection timed out\n", "stderr")],
+        [Write(b"connection ti"), Write(b"med out\n")],
+        [Write(bytes([letter])) for letter in b"x timed out"],
+        [Write(b"timed"), Write(b"", "stderr"), Write(b" out")],
+        [Write(b"noise" * 1000), Write(b"no"), Write(b"timed out"), Write(b"more" * 1000)],
+        [Write("ü".encode()[:1]), Write("überlastet".encode()[1:])],
+    ],
+)
+def test_a_failure_that_printed_a_text_is_tried_again(steps: Steps, output: list[Write]) -> None:
+    texts = ("timed out", "überlastet")
+    assert steps.run([*output, exits(1)], [], retries=1, retry_on_errors=texts).attempts == 2
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        [],
+        [Write(b"Timed out")],
+        [Write(b"timed"), Write(b" out", "stderr")],
+        [Write(b"timed"), Write(b"x"), Write(b" out")],
+    ],
+)
+def test_another_failure_is_final(steps: Steps, output: list[Write]) -> None:
+    finished = steps.run([*output, exits(1)], [], retries=3, retry_on_errors=("timed out",))
+    assert (finished.status, finished.attempts) == (Status.FAILED, 1)
+    assert steps.events == []
+
+
+def test_a_text_of_an_earlier_attempt_does_not_count(steps: Steps) -> None:
+    finished = steps.run([Write(b"late"), exits(1)], [exits(2)], [], retries=3, retry_on_errors=("late",))
+    assert (finished.attempts, finished.exit_code) == (2, 2)
+
+
+def test_what_is_searched_is_also_shown(steps: Steps) -> None:
+    shown: list[tuple[str, bytes]] = []
+    steps.write = lambda stream, data: shown.append((stream, data))
+    steps.run([Write(b"a"), Write(b"b", "stderr"), exits(1)], retry_on_errors=("x",), retries=1)
+    assert shown == [("stdout", b"a"), ("stderr", b"b")]
+
+
+def test_the_start_delay_comes_before_the_time_limit(steps: Steps) -> None:
+    calls: list[tuple[str, float | None]] = []
+
+    class Recorded(CancelToken):
+        def wait(self, seconds: float) -> None:
+            calls.append(("wait", seconds))
+
+        @contextmanager
+        def child(self, timeout_s: float | None = None, what: str = "") -> Iterator[CancelToken]:
+            calls.append(("limit", timeout_s))
+            with super().child(None, what) as token:
+                yield token
+
+    steps.cancel = Recorded()
+    assert steps.run(start_delay_s=3600, timeout_s=5).status is Status.SUCCEEDED
+    assert calls == [("wait", 3600), ("limit", 5)]
+
+
+def test_a_run_that_ends_ends_the_start_delay(steps: Steps) -> None:
+    steps.cancel.cancel()
+    finished = steps.run(start_delay_s=10**9)
+    assert (finished.status, finished.attempts, steps.executor.calls) == (Status.CANCELED, 0, [])
+
+
 def test_a_step_stops_when_its_time_is_up(steps: Steps) -> None:
     finished = steps.run([Gate()], timeout_s=0.01)
     assert finished.status is Status.TIMED_OUT
@@ -123,7 +221,7 @@ def test_errors_are_not_ignored_unasked(steps: Steps) -> None:
 def test_the_end_of_the_run_is_not_the_steps_to_ignore(steps: Steps, reason: TasksError) -> None:
     steps.cancel.cancel(reason)
     finished = steps.run(ignore_errors=True, retries=2)
-    assert (finished.status, finished.ignored, finished.attempts) == (status_of(reason), False, 1)
+    assert (finished.status, finished.ignored, finished.attempts) == (status_of(reason), False, 0)
 
 
 def test_a_cancelled_step_does_not_start(steps: Steps) -> None:
