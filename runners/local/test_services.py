@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from images import ensure_busybox
+from language_server import language_server_environ
 
 from tasks_engine.app import find_engine
 from tasks_engine.backends.docker.endpoint import Endpoint, ping
@@ -59,6 +60,7 @@ def main() -> int:
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "BUILDKIT_"))
     }
+    environ |= language_server_environ(say)
     with ExitStack() as services:
         try:
             check_machine()
