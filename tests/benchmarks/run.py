@@ -53,7 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tasks-bench-") as name:
         folder = Path(name)
         buildx = unpack_buildx(folder)
-        for measure in (startup, sequential_steps, cached_build, parallel_builds, memory):
+        for measure in (startup, task_language, sequential_steps, cached_build, parallel_builds, memory):
             for result in measure(folder, buildx):
                 results.append(result)
                 print(row(result), flush=True)
@@ -72,6 +72,37 @@ def startup(folder: Path, _: str) -> list[Result]:
     return [
         compare("`tasks --version` / `python3 -c pass`", version, base, 4),
         compare("`tasks validate` of 20 steps / `python3 -c pass`", validate, base2, 14),
+    ]
+
+
+def task_language(_: Path, __: str) -> list[Result]:
+    """Reading and planning task files, each time in a new process, beside libyaml's own nodes of the text."""
+    script = [sys.executable, str(Path(__file__).with_name("task_language.py"))]
+
+    def measured(steps: int, rounds: int = 5) -> dict[str, float]:
+        each = [json.loads(subprocess.check_output([*script, str(steps)], cwd=ROOT)) for _ in range(rounds)]
+        return {name: statistics.median(figures[name] for figures in each) for name in each[0]}
+
+    small, large, few = measured(1000), measured(10_000), measured(20, 9)
+    return [
+        compare(
+            "10,000 steps: load, check and plan / YAML to nodes", large["load_s"], large["yaml_s"], 2.5 / 0.65
+        ),
+        compare("10,000 steps / 1,000 steps", large["load_s"], small["load_s"], 12),
+        Result(
+            "20 steps, load to plan / 30 ms",
+            f"{few['load_s'] * 1000:.0f} ms",
+            "30 ms",
+            few["load_s"] / 0.03,
+            1.0,
+        ),
+        Result(
+            "peak memory of 10,000 steps / 400 MB",
+            f"{large['peak_mb']:.0f} MB",
+            "400 MB",
+            large["peak_mb"] / 400,
+            1.0,
+        ),
     ]
 
 
