@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: help venv check lint unit test demo bench golden schemas proto lock clean
+.PHONY: help venv check lint unit test demo bench fuzz vectors golden schemas proto lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -15,7 +15,7 @@ venv: .venv/installed ## the environment: .venv with locked versions and this fo
 	@sh runners/local/make-venv.sh "$(PYTHON)"
 	@touch $@
 
-check: venv lint unit ## format, lint, types, layers, unit and golden tests; no services, under a minute
+check: venv lint unit ## format, lint, types, layers, unit and golden tests; no services, a minute or two
 
 lint: venv
 	$(BIN)/ruff format --check --quiet .
@@ -25,7 +25,7 @@ lint: venv
 	$(BIN)/python schemas/buildkit/generate.py --check
 
 unit: venv
-	$(BIN)/python -m pytest -q -n auto tests/unit tests/property tests/golden tests/scenarios tests/docs
+	$(BIN)/python -m pytest -q -n auto tests/unit tests/property tests/golden tests/scenarios tests/docs tests/conformance tests/samples
 
 test: venv ## the whole suite with real engines and registries, which it starts and stops itself
 	$(BIN)/python runners/local/test_services.py -- $(BIN)/python -m pytest -q $(PYTEST_ARGS)
@@ -36,11 +36,18 @@ demo: venv ## two images built, tested against each other, pushed, read back and
 bench: venv ## the benchmarks; prints ratios measured in one run
 	$(BIN)/python runners/local/test_services.py -- $(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS)
 
+fuzz: venv ## every parser fed with what a fuzzer finds; ten minutes each, or FUZZ_ARGS="--seconds 60 --target task"
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
+
+vectors: venv ## rewrite tests/conformance/RESULTS.md, and print it for the folders of CONFORMANCE_DIR too
+	$(BIN)/python -m tests.conformance.report
+
 golden: venv ## rewrite the expected files of tests/golden and tests/scenarios; read the diff
 	$(BIN)/python -m pytest -q tests/golden tests/scenarios --rewrite-golden
 
-schemas: venv ## regenerate schemas/run-event.schema.json
+schemas: venv ## regenerate schemas/run-event.schema.json and schemas/plan.schema.json
 	$(BIN)/python -m tasks_engine.event_schema > schemas/run-event.schema.json
+	$(BIN)/python -m tasks_engine.plan_schema > schemas/plan.schema.json
 
 proto: venv ## regenerate the Python of schemas/buildkit/*.proto
 	$(BIN)/python schemas/buildkit/generate.py
