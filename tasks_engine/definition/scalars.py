@@ -1,15 +1,12 @@
-"""What a scalar means where a number, a truth value or a free value is expected, and how values print.
+"""What a scalar means where a number, a truth value or a free value is expected.
 
-YAML 1.1 as Go's yaml.v2 reads it, and printing as Go's text/template does: both are what existing task
-files were written against.
+YAML 1.1 as Go's yaml.v2 reads it, which is what existing task files were written against.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping as MappingType
-from decimal import Decimal
 
 from tasks_engine.definition import nodes
 
@@ -54,41 +51,6 @@ def parse_value(node: nodes.Node) -> Value:
         if value is not None:
             return value
     return node.text
-
-
-def print_value(value: Value) -> str:
-    """A value as Go's text/template prints it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _print_float(value)
-    if isinstance(value, list):
-        return f"[{' '.join(_print_inner(item) for item in value)}]"
-    if isinstance(value, MappingType):
-        return f"map[{' '.join(f'{key}:{_print_inner(value[key])}' for key in sorted(value))}]"
-    return str(value)
-
-
-def _print_inner(value: Value) -> str:
-    return "<nil>" if value is None else print_value(value)
-
-
-def _print_float(value: float) -> str:
-    """Go's %v: the shortest digits that read back, with an exponent from 1e6 on and below 1e-4."""
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if math.isnan(value):
-        return "NaN"
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
-    assert isinstance(exponent, int)  # only infinities and NaN have a letter there
-    figures = "".join(map(str, digits)).rstrip("0") or "0"
-    power = len(digits) + exponent - 1
-    if value == 0 or -4 <= power < 6:
-        return f"{Decimal(repr(value)):f}".removesuffix(".0")
-    mantissa = figures[0] + ("." + figures[1:] if figures[1:] else "")
-    return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 def _plain_integer(scalar: nodes.Scalar) -> int | None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tasks_engine.definition.nodes import Scalar
-from tasks_engine.definition.scalars import Value, parse_bool, parse_int, parse_value, print_value
+from tasks_engine.definition.scalars import Value, parse_bool, parse_int, parse_value
 
 
 def plain(text: str) -> Scalar:
@@ -109,36 +109,3 @@ def test_free_values(text: str, value: Value) -> None:
 
 def test_a_quoted_scalar_is_text() -> None:
     assert [parse_value(quoted(text)) for text in ("1", "true", "", "null")] == ["1", "true", "", "null"]
-
-
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [
-        (None, ""),
-        (True, "true"),
-        (False, "false"),
-        (-5, "-5"),
-        ("text", "text"),
-        (1.1, "1.1"),
-        (2.0, "2"),
-        (-0.0, "-0"),
-        (0.0001, "0.0001"),
-        (0.00001, "1e-05"),
-        (100000.0, "100000"),
-        (1000000.0, "1e+06"),
-        (1234567.0, "1.234567e+06"),
-        (123456789.5, "1.234567895e+08"),
-        (1e22, "1e+22"),
-        (1e100, "1e+100"),
-        (-1.5e-7, "-1.5e-07"),
-        (math.inf, "+Inf"),
-        (-math.inf, "-Inf"),
-        (math.nan, "NaN"),
-        ([], "[]"),
-        (["a", 1, None, [True]], "[a 1 <nil> [true]]"),
-        ({}, "map[]"),
-        ({"b": 1.5, "a": {"x": None}}, "map[a:map[x:<nil>] b:1.5]"),
-    ],
-)
-def test_values_print_as_in_go(value: Value, printed: str) -> None:
-    assert print_value(value) == printed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -134,3 +135,36 @@ def test_numbers_wrap_around_as_in_go(number: int, kind: type[int], wanted: int)
     assert type(result) is kind
     assert (result - wanted) % 2**64 == 0
     assert -(2**63) <= result < 2**63
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        (None, ""),
+        (True, "true"),
+        (False, "false"),
+        (-5, "-5"),
+        ("text", "text"),
+        (1.1, "1.1"),
+        (2.0, "2"),
+        (-0.0, "-0"),
+        (0.0001, "0.0001"),
+        (0.00001, "1e-05"),
+        (100000.0, "100000"),
+        (1000000.0, "1e+06"),
+        (1234567.0, "1.234567e+06"),
+        (123456789.5, "1.234567895e+08"),
+        (1e22, "1e+22"),
+        (1e100, "1e+100"),
+        (-1.5e-7, "-1.5e-07"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+        (math.nan, "NaN"),
+        ([], "[]"),
+        (["a", 1, None, [True]], "[a 1 <nil> [true]]"),
+        ({}, "map[]"),
+        ({"b": 1.5, "a": {"x": None}}, "map[a:map[x:<nil>] b:1.5]"),
+    ],
+)
+def test_an_action_prints_values_as_go_does(value: Value, printed: str) -> None:
+    assert print_value(value) == printed
