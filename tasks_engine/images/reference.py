@@ -44,7 +44,11 @@ class Reference:
         if self.registry != DOCKER_HUB:
             return str(self)
         short = f"{self.repository.removeprefix('library/')}{self._suffix}"
-        return short if parse_reference(short) == self else str(self)
+        try:
+            is_same = parse_reference(short) == self
+        except InvalidReference:  # what stands before the first slash looks like a registry and is none
+            is_same = False
+        return short if is_same else str(self)
 
     @property
     def _suffix(self) -> str:

@@ -51,6 +51,11 @@ def test_the_familiar_form_names_the_same_image(text: str, familiar: str) -> Non
     assert parse_reference(familiar) == reference
 
 
+def test_a_short_form_that_would_be_another_image_or_none_is_not_used() -> None:
+    for text in ("docker.io/do_ker.io/4:latest", "docker.io/a.b/c:latest", "docker.io/localhost/c:latest"):
+        assert parse_reference(text).familiar == text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
