@@ -146,9 +146,9 @@ def _render(source: SourceText, context: _Context) -> Rendered:
 
 
 def _values_json(values: Value, context: _Context) -> Value:
-    if contains_secret(values):
-        return call("shellQuote", [call("toJson", [values])])
     try:
+        if contains_secret(values):
+            return call("shellQuote", [call("toJson", [values])])
         return shell_quote(str(context.functions()["toJson"](values)))
     except FunctionError as error:
         raise DefinitionError(f"the values cannot be written as JSON: {error}") from error

@@ -277,3 +277,9 @@ def test_many_values_on_one_line_are_looked_at_once_each() -> None:
     count = 20_000
     text = "x: [a] # {{range until " + str(count) + "}}{{$.Values.v}}#{{end}}"
     assert changes_of_structure(text, v="a: b") == []
+
+
+def test_values_that_are_too_large_beside_a_secret_are_refused() -> None:
+    inputs = Inputs(values={"large": "x" * 1_500_000}, secret_values=frozenset(["token"]))
+    with pytest.raises(DefinitionErrors, match="cannot be written as JSON"):
+        expand_text("a: {{ .ValuesJSON }}", "task.yaml", inputs)
