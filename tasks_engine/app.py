@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks_engine.backends.credential_arguments import GivenCredential
 from tasks_engine.backends.credentials import DockerConfigCredentials
@@ -23,6 +24,9 @@ from tasks_engine.events import RunFinished
 from tasks_engine.plan.model import Plan
 from tasks_engine.ports import SecretResolver
 from tasks_engine.settings import Settings
+
+if TYPE_CHECKING:  # loads grpcio
+    from tasks_engine.backends.buildkit import BuildKitClient
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ def default_registry(settings: Settings) -> str:
         return settings.registry or find_engine(settings).registry
     except EngineError:
         return settings.registry
+
+
+def open_buildkit(settings: Settings) -> BuildKitClient:
+    """A client of the BuildKit that a run would build with; close it. Raises EngineError."""
+    from tasks_engine.backends import builds
+
+    return builds.connect(settings.buildkit_host, find_engine(settings).endpoint, settings.buildkit_tls_dir)
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ class LocalRun:
             settings.buildkit_host,
             DockerConfigCredentials(settings.docker_config_dir, secrets.credentials),
             book,
+            settings.buildkit_tls_dir,
         )
         try:
             self._executor.open()

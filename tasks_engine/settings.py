@@ -29,6 +29,8 @@ class Settings:
     environ: Mapping[str, str]
     #: name -> image: image aliases that win over the predefined ones
     image_aliases: Mapping[str, str] = field(default_factory=dict)
+    #: ca.pem, cert.pem and key.pem for a buildkitd at tcp://; None: no TLS
+    buildkit_tls_dir: Path | None = None
 
     @property
     def runs_dir(self) -> Path:
@@ -46,6 +48,7 @@ def read_settings(
     state_home = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
     chosen = state_dir or Path(environ.get("TASKS_STATE_DIR") or state_home / "tasks")
     from_file = _read_file(environ, home)
+    tls_dir = environ.get("TASKS_BUILDKIT_TLS_DIR", "").strip()
     if registry is None:
         registry = environ.get("TASKS_REGISTRY", "").strip() or from_file.get("registry", "")
     return Settings(
@@ -53,6 +56,7 @@ def read_settings(
         docker_config_dir=Path(environ.get("DOCKER_CONFIG") or home / ".docker"),
         home=home,
         buildkit_host=environ.get("BUILDKIT_HOST", "").strip(),
+        buildkit_tls_dir=Path(tls_dir) if tls_dir else None,
         registry=registry,
         environ=environ,
         image_aliases=from_file.get("image_aliases", {}),

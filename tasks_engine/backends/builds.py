@@ -6,12 +6,13 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from tasks_engine.backends import buildkit
 from tasks_engine.backends.credentials import DockerConfigCredentials
+from tasks_engine.backends.docker.endpoint import Endpoint
 from tasks_engine.cancel import CancelToken
 from tasks_engine.errors import BuildKitError, EngineError, SourceLocation, StepFailed, TasksError
 from tasks_engine.events import StepProgress
@@ -24,16 +25,74 @@ from tasks_engine.ports import StepOutput
 _PROGRESS_INTERVAL_S = 0.1
 
 
-def connect(address: str) -> buildkit.BuildKitClient:
-    """A client for `docker+unix://`, `docker+tcp://`, `unix://` or `tcp://`. Raises EngineError."""
+def address_of(buildkit_host: str, endpoint: Endpoint | None) -> str:
+    """Where builds go: the standalone daemon if there is one, else the BuildKit inside the engine; "" for neither."""
+    if buildkit_host or endpoint is None:
+        return buildkit_host
+    return f"docker+{_tcp(endpoint.url)}"
+
+
+def connect(
+    buildkit_host: str, endpoint: Endpoint | None, tls_folder: Path | None
+) -> buildkit.BuildKitClient:
+    """A client of the daemon that `address_of` names. Raises EngineError.
+
+    `tls_folder` has ca.pem, and cert.pem and key.pem, for a standalone daemon behind TLS.
+    """
+    if buildkit_host and not buildkit_host.startswith("docker-container://"):
+        tls = _tls_in(tls_folder) if tls_folder else None
+    else:
+        tls = _engine_tls(endpoint) if endpoint else None
     try:
-        return buildkit.BuildKitClient.connect(address)
+        return buildkit.BuildKitClient.connect(
+            address_of(buildkit_host, endpoint), tls=tls, docker=_tcp(endpoint.url) if endpoint else ""
+        )
     except buildkit.BuildKitError as error:
         raise EngineError(error.message, hint="run `tasks doctor`", retryable=True) from error
 
 
+def _tcp(url: str) -> str:
+    """An engine's address with the scheme that says what travels; TLS is said elsewhere."""
+    scheme, _, rest = url.partition("://")
+    return f"tcp://{rest}" if scheme in ("http", "https") else url
+
+
+def _engine_tls(endpoint: Endpoint) -> buildkit.TlsFiles | None:
+    if endpoint.url.startswith("unix://"):
+        # Docker's own tools ignore certificates there, too.
+        return None
+    if endpoint.tls is not None:
+        files = endpoint.tls
+        return buildkit.TlsFiles(files.ca, files.cert, files.key, files.verify)
+    return buildkit.TlsFiles() if endpoint.url.startswith("https://") else None
+
+
+def _tls_in(folder: Path) -> buildkit.TlsFiles:
+    if not folder.is_dir():
+        raise EngineError(
+            f"{folder}, the folder with certificates for the builder, does not exist",
+            hint="correct TASKS_BUILDKIT_TLS_DIR",
+        )
+
+    def existing(name: str) -> Path | None:
+        return folder / name if (folder / name).is_file() else None
+
+    return buildkit.TlsFiles(existing("ca.pem"), existing("cert.pem"), existing("key.pem"))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the client's errors, of calls that are no builds, into ours."""
+    try:
+        yield
+    except buildkit.UnsupportedFeature as error:
+        raise BuildKitError(error.what, hint=error.way_out) from error
+    except buildkit.BuildKitError as error:
+        raise BuildKitError(error.message) from error
+
+
 def build_options(
-    step: PlannedStep, work: BuildWork, workspace: Path, context: Path, exporter: buildkit.Exporter | None
+    step: PlannedStep, work: BuildWork, workspace: Path, context: Path, exporters: Sequence[buildkit.Exporter]
 ) -> buildkit.BuildOptions:
     """The options of one build. `context` is the user's folder: its name keys what the daemon remembers.
 
@@ -60,37 +119,41 @@ def build_options(
         platforms=work.platforms,
         no_cache=work.no_cache,
         pull=work.pull,
-        exporter=exporter,
+        exporters=exporters,
         shared_key=_shared_key(context, step.working_directory, work.context),
     )
 
 
-def run_build(
-    client: buildkit.BuildKitClient,
-    options: buildkit.BuildOptions,
-    credentials: DockerConfigCredentials,
-    output: StepOutput,
-    cancel: CancelToken,
-    sink: BinaryIO | None = None,
-) -> buildkit.BuildResult:
-    """Builds. Raises StepFailed, EngineError, BuildKitError, or the reason of `cancel`."""
+class Builder:
+    """Builds of one run. Thread-safe."""
 
-    def find_credential(host: str) -> buildkit.Credential | None:
-        found = credentials.find(host)
-        if found is None:
-            return None
-        return buildkit.Credential(found.username, found.password or found.identity_token)
+    def __init__(self, client: buildkit.BuildKitClient, credentials: DockerConfigCredentials) -> None:
+        """Takes over the client."""
+        self._client = client
+        self._credentials = credentials
 
-    transcript = Transcript(output)
-    try:
-        build = client.start(options, on_event=transcript.take, credentials=find_credential, sink=sink)
-        with cancel.calling(build.cancel):
-            result = build.wait()
-        cancel.raise_if_cancelled()
-        return result
-    except buildkit.BuildKitError as error:
-        cancel.raise_if_cancelled()
-        raise _translate(error, options) from error
+    def build(
+        self, options: buildkit.BuildOptions, output: StepOutput, cancel: CancelToken
+    ) -> buildkit.BuildResult:
+        """Builds. Raises StepFailed, EngineError, BuildKitError, or the reason of `cancel`."""
+        transcript = Transcript(output)
+        try:
+            build = self._client.start(options, on_event=transcript.take, credentials=self._credential)
+            with cancel.calling(build.cancel):
+                result = build.wait()
+            cancel.raise_if_cancelled()
+            return result
+        except buildkit.BuildKitError as error:
+            cancel.raise_if_cancelled()
+            raise _translate(error, options) from error
+
+    def close(self) -> None:
+        """Ends what still builds."""
+        self._client.close()
+
+    def _credential(self, host: str) -> buildkit.Credential | None:
+        found = self._credentials.find(host)
+        return buildkit.Credential(found.username, found.password or found.identity_token) if found else None
 
 
 class Transcript:
@@ -185,9 +248,26 @@ class Transcript:
         return self._number_by_vertex.setdefault(vertex, len(self._number_by_vertex) + 1)
 
 
-def exporter_for_docker(tags: Sequence[str]) -> buildkit.Exporter:
+def into_its_docker(tags: Sequence[str]) -> buildkit.Exporter:
     """Into the store of the Docker Engine whose BuildKit builds."""
     return buildkit.moby(full_names(tags))
+
+
+def into_docker(tags: Sequence[str], endpoint: Endpoint) -> buildkit.Exporter:
+    """Into the store of another Docker Engine, as it comes."""
+    return buildkit.docker_tar(
+        full_names(tags), buildkit.load_into_docker(_tcp(endpoint.url), _engine_tls(endpoint))
+    )
+
+
+def into_nothing(tags: Sequence[str]) -> buildkit.Exporter:
+    """An image that stays in the daemon's cache: its digest is all that comes back."""
+    return buildkit.image(full_names(tags))
+
+
+def to_registry(tags: Sequence[str]) -> buildkit.Exporter:
+    """Pushed by the daemon itself."""
+    return buildkit.image(full_names(tags), push=True)
 
 
 def full_names(tags: Iterable[str]) -> list[str]:
@@ -218,14 +298,16 @@ def _translate(error: buildkit.BuildKitError, options: buildkit.BuildOptions) ->
             location = None
             if error.line_range is not None:
                 location = SourceLocation(
-                    options.dockerfile.name,
+                    Path(options.dockerfile).name,
                     error.line_range[0],
                     1,
                     error.snippet.splitlines()[0] if error.snippet else "",
                     width=max(1, len(error.snippet.splitlines()[0])) if error.snippet else 1,
                 )
             return StepFailed(error.message, exit_status=error.exit_code, location=location)
-        case buildkit.ContextError():
+        case buildkit.UnsupportedFeature():
+            return StepFailed(error.what, hint=error.way_out)
+        case buildkit.ContextError() | buildkit.ExportError():
             return StepFailed(error.message)
         case buildkit.ConnectError() | buildkit.ConnectionLost():
             return EngineError(error.message, hint="check that it runs: `tasks doctor`", retryable=True)

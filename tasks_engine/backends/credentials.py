@@ -6,23 +6,16 @@ A registry is asked for by name; the whole configuration never leaves this modul
 from __future__ import annotations
 
 import base64
-import binascii
-import json
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks_engine.backends.buildkit.docker_config import DockerConfig, config_key
+from tasks_engine.backends.buildkit.errors import CredentialError
 from tasks_engine.backends.credential_arguments import GivenCredential, ValueKind
 from tasks_engine.errors import RegistryError
-from tasks_engine.images.reference import DOCKER_HUB
-
-#: Docker Hub's name in docker's configuration, since before registries had names
-_HUB_KEY = "https://index.docker.io/v1/"
-_HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
-_HELPER_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -41,27 +34,24 @@ class DockerConfigCredentials:
 
     def __init__(self, config_folder: Path, given: Iterable[GivenCredential] = ()) -> None:
         """Raises RegistryError for a given login that needs a vault or an identity."""
-        self._path = config_folder / "config.json"
-        self._given = {_key(each.registry): _given_login(each) for each in given}
+        self._config = DockerConfig(config_folder)
+        self._given = {config_key(each.registry): _given_login(each) for each in given}
 
     def find(self, registry: str) -> Credential | None:
         """The login for `host[:port]`, None when there is none.
 
         Raises RegistryError for a damaged configuration or a credential helper that fails.
         """
-        key = _key(registry)
+        key = config_key(registry)
         if key in self._given:
             return self._given[key]
-        helper = self._config.get("credHelpers", {}).get(key) or self._config.get("credsStore")
-        if helper:
-            found = self._ask_helper(str(helper), key)
-            if found is not None:
-                return found
-        for each in (key, f"https://{key}", f"http://{key}", f"https://{key}/v1/", f"https://{key}/v2/"):
-            entry = self._config.get("auths", {}).get(each)
-            if entry:
-                return self._read_entry(each, entry)
-        return None
+        with _registry_errors():
+            found = self._config.find(registry)
+        if found is None:
+            return None
+        if not found.username:
+            return Credential("", "", found.secret)
+        return Credential(found.username, found.secret)
 
     def subset(self, registries: Iterable[str]) -> dict[str, Any]:
         """A docker configuration with the logins of these registries and nothing else."""
@@ -69,77 +59,21 @@ class DockerConfigCredentials:
         for registry in sorted(registries):
             credential = self.find(registry)
             if credential is not None:
-                auths[_key(registry)] = _auth_entry(credential)
+                auths[config_key(registry)] = _auth_entry(credential)
         return {"auths": auths}
 
     def registries(self) -> list[str]:
         """Names of the registries that the configuration has a login or a helper for."""
-        named = {**self._config.get("auths", {}), **self._config.get("credHelpers", {})}
-        return sorted(DOCKER_HUB if name == _HUB_KEY else name for name in named)
-
-    @cached_property
-    def _config(self) -> Mapping[str, Any]:
-        try:
-            config = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RegistryError(
-                f"docker's configuration {self._path} cannot be read: {error}", hint="correct or remove it"
-            ) from error
-        if not isinstance(config, dict):
-            raise RegistryError(f"docker's configuration {self._path} is not a JSON object")
-        return config
-
-    def _read_entry(self, key: str, entry: Mapping[str, Any]) -> Credential | None:
-        if entry.get("identitytoken"):
-            return Credential("", "", str(entry["identitytoken"]))
-        if entry.get("username"):
-            return Credential(str(entry["username"]), str(entry.get("password", "")))
-        if not entry.get("auth"):
-            return None
-        try:
-            username, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError, TypeError):
-            colon = ""
-        if not colon:
-            raise RegistryError(
-                f"the login of {key} in {self._path} is damaged", hint=f"run: docker login {key}"
-            )
-        return Credential(username, password.rstrip("\0"))
-
-    def _ask_helper(self, helper: str, key: str) -> Credential | None:
-        program = f"docker-credential-{helper}"
-        try:
-            answer = subprocess.run(
-                [program, "get"],
-                input=key.encode(),
-                capture_output=True,
-                timeout=_HELPER_TIMEOUT_S,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise RegistryError(
-                f"{self._path} names the credential helper '{program}', which is not installed",
-                hint=f"install it, or remove it from {self._path}",
-            ) from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise RegistryError(f"credential helper '{program}' did not answer: {error}") from error
-        if answer.returncode != 0:
-            return None  # "credentials not found": helpers have no other way to say it
-        try:
-            found = json.loads(answer.stdout)
-            username, secret = str(found["Username"]), str(found["Secret"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise RegistryError(
-                f"credential helper '{program}' answered something else than a login"
-            ) from error
-        return Credential("", "", secret) if username == "<token>" else Credential(username, secret)
+        with _registry_errors():
+            return self._config.registries()
 
 
-def _key(registry: str) -> str:
-    """A registry's name in docker's configuration."""
-    return _HUB_KEY if registry in _HUB_HOSTS else registry
+@contextmanager
+def _registry_errors() -> Iterator[None]:
+    try:
+        yield
+    except CredentialError as error:
+        raise RegistryError(error.reason, hint=error.hint) from error
 
 
 def _given_login(given: GivenCredential) -> Credential:

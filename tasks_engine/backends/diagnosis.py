@@ -49,9 +49,8 @@ def diagnose(settings: Settings, find_engine: FindEngine) -> Iterator[Finding]:
         yield Finding(
             "engine", "note", "no Docker engine: cmd steps cannot run", "`tasks engine start` starts one"
         )
-    address = settings.buildkit_host or (f"docker+{endpoint.url}" if endpoint else "")
-    if address:
-        yield from _buildkit(address)
+    if settings.buildkit_host or endpoint is not None:
+        yield from _buildkit(settings, endpoint)
     yield _registry(registry)
     yield _logins(settings)
     yield from _state_folder(settings)
@@ -73,32 +72,33 @@ def _engine(endpoint: Endpoint) -> Finding:
     return Finding("engine", "ok", text)
 
 
-def _buildkit(address: str) -> Iterator[Finding]:
-    from tasks_engine.backends import buildkit
+def _buildkit(settings: Settings, endpoint: Endpoint | None) -> Iterator[Finding]:
+    from tasks_engine.backends import buildkit, builds
 
     try:
-        with buildkit.BuildKitClient.connect(address) as client:
+        with builds.connect(settings.buildkit_host, endpoint, settings.buildkit_tls_dir) as client:
             info = client.info()
-    except buildkit.BuildKitError as error:
+    except (buildkit.BuildKitError, TasksError) as error:
         yield Finding(
             "buildkit", "missing", error.message, "Docker Engine 20.10 and newer have it; see BUILDKIT_HOST"
         )
         return
+    can = info.capabilities
     platforms = ", ".join(dict.fromkeys(p for worker in info.workers for p in worker.platforms)) or "unknown"
     version = info.version or "0.8 or older"
     yield Finding(
         "buildkit",
         "ok",
-        f"{info.kind}, version {version}, platforms {platforms}, exporters {', '.join(sorted(info.exporters))}",
+        f"{info.kind}, version {version}, platforms {platforms}, exporters {', '.join(sorted(can.exporters))}",
     )
-    if not info.error_details:
+    if not can.error_details:
         yield Finding(
             "buildkit",
             "note",
             "old: it sends errors without their place; lines of failing Dockerfiles are found by their text",
             "a newer engine (`tasks engine start` on a machine without one) tells them exactly",
         )
-    if address.startswith("docker+") and "tasks-engine" not in address:
+    if settings.buildkit_host or endpoint is None or "tasks-engine" not in endpoint.url:
         yield Finding(
             "step logs",
             "note",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,7 @@ from tasks_engine.backends.run_folder import RunFolder
 from tasks_engine.backends.secrets import SecretBook, revealed
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.model import StepKind
-from tasks_engine.errors import BackendError, EngineError, TasksError
+from tasks_engine.errors import BackendError, EngineError, StepFailed, TasksError
 from tasks_engine.events import ImageBuilt, ImagePushed
 from tasks_engine.images.reference import parse_reference
 from tasks_engine.plan.model import BuildWork, CmdWork, Plan, PlannedStep, PushWork
@@ -23,7 +22,8 @@ from tasks_engine.ports import StepOutput
 if TYPE_CHECKING:  # heavy libraries load when a step needs them
     from docker.api import APIClient
 
-    from tasks_engine.backends.buildkit import BuildKitClient, BuildOptions, BuildResult
+    from tasks_engine.backends.buildkit import BuildOptions, BuildResult
+    from tasks_engine.backends.builds import Builder
     from tasks_engine.backends.docker.containers import Containers
     from tasks_engine.backends.docker.endpoint import Endpoint
     from tasks_engine.backends.workspace.user_folder import Workspace
@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # heavy libraries load when a step needs them
 class RunExecutor:
     """Implements the Executor port for a plan on one machine's engine.
 
-    `buildkit_host` names a standalone daemon; without it builds go to the BuildKit inside the engine.
+    `buildkit_host` names a standalone daemon, `buildkit_tls` the folder with certificates for it; without it
+    builds go to the BuildKit inside the engine.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class RunExecutor:
         buildkit_host: str,
         credentials: DockerConfigCredentials,
         secrets: SecretBook,
+        buildkit_tls: Path | None = None,
     ) -> None:
         self._secrets = secrets
         self._plan = plan
@@ -51,12 +53,13 @@ class RunExecutor:
         self._folder = folder
         self._endpoint = endpoint
         self._buildkit_host = buildkit_host
+        self._buildkit_tls = buildkit_tls
         self._credentials = credentials
         self._api: APIClient | None = None
-        self._buildkit: BuildKitClient | None = None
+        self._builds: Builder | None = None
         self._containers: Containers | None = None
         self._workspace: Workspace | None = None
-        self._options_by_step: dict[str, BuildOptions] = {}
+        self._built_by_step: dict[str, tuple[BuildOptions, BuildResult]] = {}
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -109,7 +112,11 @@ class RunExecutor:
         if any(step.kind is StepKind.BUILD for step in self._plan.steps):
             from tasks_engine.backends import builds
 
-            self._buildkit = builds.connect(self._buildkit_address())
+            if not self._buildkit_host:
+                self._docker_endpoint()
+            self._builds = builds.Builder(
+                builds.connect(self._buildkit_host, self._endpoint, self._buildkit_tls), self._credentials
+            )
         if self._needs_docker():
             from tasks_engine.backends.docker import client
 
@@ -136,19 +143,18 @@ class RunExecutor:
             api.create_network(network_name(run_id), labels={RUN_LABEL: run_id})
 
     def _build(self, step: PlannedStep, work: BuildWork, output: StepOutput, cancel: CancelToken) -> None:
-        from tasks_engine.backends import buildkit, builds
+        from tasks_engine.backends import builds
 
         if not self._buildkit_host:
-            exporter: buildkit.Exporter | None = builds.exporter_for_docker(work.tags)
+            exporters = [builds.into_its_docker(work.tags)]
+        elif work.runs_later:
+            exporters = [builds.into_docker(work.tags, self._docker_endpoint())]
         else:
-            exporter = buildkit.docker_tar(builds.full_names(work.tags)) if work.runs_later else None
-        options = builds.build_options(step, work, self._files().folder(), self._context, exporter)
+            exporters = [builds.into_nothing(work.tags)]
+        options = builds.build_options(step, work, self._files().folder(), self._context, exporters)
+        result = self._builder().build(options, output, cancel)
         with self._lock:
-            self._options_by_step[step.id] = options
-        if self._buildkit_host and work.runs_later:
-            result = self._build_and_load(options, output, cancel)
-        else:
-            result = builds.run_build(self._builder(), options, self._credentials, output, cancel)
+            self._built_by_step[step.id] = (options, result)
         output.emit(
             ImageBuilt(
                 step_id=step.id,
@@ -157,27 +163,6 @@ class RunExecutor:
                 image_id=result.image_id or "",
             )
         )
-
-    def _build_and_load(self, options: BuildOptions, output: StepOutput, cancel: CancelToken) -> BuildResult:
-        """Sends the daemon's archive on to the engine as it comes."""
-        from tasks_engine.backends import builds
-        from tasks_engine.backends.docker import images
-
-        assert self._api is not None
-        read_end, write_end = os.pipe()
-        with (
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as pool,
-            os.fdopen(read_end, "rb") as reader,
-        ):
-            loading = pool.submit(
-                images.load, self._api, iter(lambda: reader.read(images.LOAD_CHUNK_BYTES), b""), cancel
-            )
-            with os.fdopen(write_end, "wb") as writer:
-                result = builds.run_build(
-                    self._builder(), options, self._credentials, output, cancel, sink=writer
-                )
-            loading.result()
-        return result
 
     def _run(
         self, step: PlannedStep, work: CmdWork, attempt: int, output: StepOutput, cancel: CancelToken
@@ -240,12 +225,19 @@ class RunExecutor:
 
     def _push_from_buildkit(self, image: str, maker: str, output: StepOutput, cancel: CancelToken) -> str:
         """Builds again, all from the cache, with a push at the end: a standalone daemon keeps no images."""
-        from tasks_engine.backends import buildkit, builds
+        from tasks_engine.backends import builds
 
-        exporter = buildkit.image(builds.full_names([image]), push=True)
-        options = replace(self._options_by_step[maker], exporter=exporter, no_cache=False)
-        result = builds.run_build(self._builder(), options, self._credentials, output, cancel)
-        return result.image_digest or ""
+        options, built = self._built_by_step[maker]
+        again = replace(options, exporters=[builds.into_nothing([image])], no_cache=False, pull=False)
+        # What steps have changed in the workspace since must not get into an image that others have tested.
+        if self._builder().build(again, output, cancel).image_id != built.image_id:
+            raise StepFailed(
+                f"{image} cannot be pushed: a standalone builder keeps no images, and what step '{maker}' built "
+                "cannot be built again, since files of its context or a base image have changed",
+                hint="push it before they change, or build in a Docker Engine (without BUILDKIT_HOST)",
+            )
+        pushing = replace(again, exporters=[builds.to_registry([image])])
+        return self._builder().build(pushing, output, cancel).image_digest or ""
 
     def _remove_from_engine(self) -> None:
         if self._api is None:
@@ -262,16 +254,16 @@ class RunExecutor:
             self._workspace.remove()
 
     def _disconnect(self) -> None:
-        if self._buildkit is not None:
-            self._buildkit.close()
+        if self._builds is not None:
+            self._builds.close()
 
     def _files(self) -> Workspace:
         assert self._workspace is not None, "prepare comes before execute"
         return self._workspace
 
-    def _builder(self) -> BuildKitClient:
-        assert self._buildkit is not None, "open comes before execute"
-        return self._buildkit
+    def _builder(self) -> Builder:
+        assert self._builds is not None, "open comes before execute"
+        return self._builds
 
     def _needs_docker(self) -> bool:
         pushes_others = any(
@@ -288,6 +280,3 @@ class RunExecutor:
                 hint="run `tasks doctor`",
             )
         return self._endpoint
-
-    def _buildkit_address(self) -> str:
-        return self._buildkit_host or f"docker+{self._docker_endpoint().url}"

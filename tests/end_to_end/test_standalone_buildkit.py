@@ -70,3 +70,22 @@ def test_a_daemon_that_is_not_there_is_told(tasks, project):
 
     assert outcome.exit_code == 3
     assert "/nowhere/buildkitd.sock" in outcome.stderr
+
+
+def test_what_was_not_tested_is_not_pushed(tasks, project, registry, buildkit_host):
+    """The daemon keeps no image between the steps, and a step changes what it was made of."""
+    folder = project(
+        "version: v1.1.0\nsteps:\n  - {id: b, build: '-t $Registry/changed:$ID .'}\n"
+        "  - {id: r, cmd: busybox sh -c 'echo changed > file'}\n  - {id: p, push: ['$Registry/changed:$ID']}\n",
+        Dockerfile="FROM scratch\nCOPY file /\n",
+        file="as it was built\n",
+    )
+
+    outcome = tasks(
+        "run", str(folder), "--registry", registry, "--json", env={"BUILDKIT_HOST": buildkit_host}
+    )
+
+    assert outcome.exit_code == 1
+    assert outcome.statuses == {"b": "succeeded", "r": "succeeded", "p": "failed"}
+    assert not outcome.of_type("image_pushed")
+    assert "what step 'b' built cannot be built again" in outcome.stdout

@@ -104,3 +104,18 @@ def snapshot(folder: Path) -> dict[str, tuple[float, bytes]]:
         str(path): (path.stat().st_mtime, path.read_bytes() if path.is_file() else b"")
         for path in [folder, *folder.rglob("*")]
     }
+
+
+def test_a_build_takes_what_an_earlier_step_changed(tasks, project):
+    folder = project(
+        "version: v1.1.0\nsteps:\n  - {id: one, build: -t changing:1 .}\n"
+        "  - {id: change, cmd: busybox sh -c 'echo second > file'}\n  - {id: two, build: -t changing:2 .}\n"
+        "  - {id: show, cmd: changing:2 cat /file}\n",
+        Dockerfile="FROM busybox\nCOPY file /\n",
+        file="first\n",
+    )
+
+    outcome = tasks("run", str(folder), "--json")
+
+    assert outcome.exit_code == 0, outcome.stdout + outcome.stderr
+    assert outcome.step_log("show") == b"second\n"

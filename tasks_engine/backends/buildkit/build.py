@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
-from tasks_engine.backends.buildkit.errors import BuildCanceled, ConnectionLost, DaemonLost
-from tasks_engine.backends.buildkit.failures import Details, FailedVertex, build_failed, read_details
-from tasks_engine.backends.buildkit.progress import Event, LogOutput, VertexChanged, events_of
+from tasks_engine.backends.buildkit.capabilities import unsupported
+from tasks_engine.backends.buildkit.errors import (
+    BuildCanceled,
+    BuildTimedOut,
+    ConnectionLost,
+    DaemonLost,
+    ExportError,
+)
+from tasks_engine.backends.buildkit.progress import Event, LogOutput, Step, VertexChanged, events_of
 from tasks_engine.backends.buildkit.proto import control_pb2
 from tasks_engine.backends.buildkit.session import Session
 from tasks_engine.backends.buildkit.solve import BuildResult, build_result
+
+if TYPE_CHECKING:  # loaded when a build fails
+    from tasks_engine.backends.buildkit.failures import Details, FailedVertex
 
 # Status of a build that the daemon refused before it was one never ends by itself.
 _REFUSED_GRACE_S = 0.5
@@ -36,19 +46,27 @@ class Build:
     def __init__(
         self,
         *,
+        ref: str,
         session: Session,
         status_call: grpc.CallIterator[control_pb2.StatusResponse],
         solve_call: grpc.CallFuture[control_pb2.SolveResponse],
-        dockerfile: Path,
+        dockerfile: Path | str,
+        daemon: str,
         on_event: Callable[[Event], None],
         silence_s: float,
+        timeout_s: float | None,
         on_end: Callable[[Build], None],
     ) -> None:
         """Takes over the session and both calls. `begin` starts its threads."""
+        #: the daemon's name of the build
+        self.ref = ref
         self._session = session
+        self._daemon = daemon
         self._solve_call = solve_call
         self._dockerfile = dockerfile
         self._silence_s = silence_s
+        self._timeout_s = timeout_s
+        self._started_s = time.monotonic()
         self._on_end = on_end
         self._status = _StatusReader(status_call, on_event, solve_call)
         self._canceled = False
@@ -66,30 +84,43 @@ class Build:
     def wait(self) -> BuildResult:
         """The result.
 
-        Raises BuildFailed, BuildCanceled, ContextError, ConnectionLost, or what a callback raised.
+        Raises BuildFailed, BuildCanceled, BuildTimedOut, UnsupportedFeature, ConnectionLost, what is wrong on
+        this side (ContextError, ExportError, SecretError, SshError, CredentialError), or what a callback
+        raised.
         """
         return self._result.result()
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The names of all steps so far, in the order they were announced, with the last they printed."""
+        return self._status.steps()
 
     def cancel(self) -> None:
         """Asks the daemon to stop; returns at once. A build that has just ended keeps its result."""
         self._canceled = True
         self._solve_call.cancel()  # type: ignore[no-untyped-call]
+        self._session.give_up_results()
 
     def join(self) -> None:
         """Waits until nothing of the build runs any more, however it ended."""
         self._thread.join()
 
     def _run(self) -> None:
+        outcome: BuildResult | BaseException
         try:
-            self._watch()
-            self._drain()
-        finally:
-            self._session.close()
-            self._on_end(self)
             try:
-                self._result.set_result(self._outcome())
-            except BaseException as error:  # noqa: BLE001 - handed to wait()
-                self._result.set_exception(error)
+                self._watch()
+                self._drain()
+                outcome = self._outcome()
+            finally:
+                self._session.close()
+        except BaseException as error:  # noqa: BLE001 - handed to wait()
+            outcome = error
+        self._on_end(self)
+        if isinstance(outcome, BaseException):
+            self._result.set_exception(outcome)
+        else:
+            self._result.set_result(outcome)
 
     def _watch(self) -> None:
         """Returns when Solve did. Gives up on a daemon that has been silent for too long."""
@@ -113,7 +144,7 @@ class Build:
             # It is not quiet while the consumer is busy with a message.
             quiet_since_s = now_s if self._status.busy else max(returned_s, self._status.last_message_s)
             left_s = quiet_since_s + grace_s - now_s
-            if self._canceled:
+            if self._canceled or self._timed_out:
                 left_s = min(left_s, returned_s + _DRAIN_S - now_s)
             if left_s <= 0 or self._status.ended(left_s):
                 break
@@ -125,14 +156,23 @@ class Build:
         call = self._solve_call
         code = call.code()
         if code == grpc.StatusCode.OK:
-            return build_result(dict(call.result().exporter_response))
+            self._finish_results()
+            return build_result(self.ref, dict(call.result().exporter_response))
         if self._silent:
             raise DaemonLost(f"the BuildKit daemon has been silent for {self._silence_s:g} seconds")
         if self._canceled:
             raise BuildCanceled("the build was canceled")
-        if self._session.failure is not None:
-            raise self._session.failure
+        if self._timed_out:
+            raise BuildTimedOut(f"the build took longer than {self._timeout_s:g} s, and was canceled")
+        from tasks_engine.backends.buildkit.failures import Details, build_failed
+
         details = _details(call)
+        ours = self._session.failure(call.details() or "")
+        if ours is not None:
+            raise ours
+        refused = unsupported(self._daemon, call.details() or "")
+        if refused is not None:
+            raise refused
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) and details is None:
             raise ConnectionLost(f"lost the connection to the BuildKit daemon: {call.details() or code.name}")
         raise build_failed(
@@ -140,13 +180,33 @@ class Build:
             details or Details(),
             self._status.failed_vertexes(),
             self._dockerfile_text(),
+            str(self._dockerfile),
         )
+
+    @property
+    def _timed_out(self) -> bool:
+        """It was our time limit; a daemon may have some of its own."""
+        return (
+            self._timeout_s is not None
+            and self._solve_call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            and time.monotonic() - self._started_s >= self._timeout_s
+        )
+
+    def _finish_results(self) -> None:
+        try:
+            self._session.finish_results()
+        except ExportError:
+            if self._canceled:
+                raise BuildCanceled("the build was canceled") from None
+            raise
 
     def _dockerfile_text(self) -> str:
         try:
-            return self._dockerfile.read_text("utf-8", "replace")
+            if isinstance(self._dockerfile, Path):
+                return self._dockerfile.read_text("utf-8", "replace")
         except OSError:
-            return ""
+            pass
+        return ""
 
 
 class _StatusReader:
@@ -180,12 +240,21 @@ class _StatusReader:
         return not self._thread.is_alive()
 
     def end(self) -> None:
-        """Ends it if it has not."""
+        """Ends it if it has not; a consumer that is stuck is left alone after a few seconds."""
         self._call.cancel()  # type: ignore[no-untyped-call]
-        self._thread.join()
+        self._thread.join(_DRAIN_S)
+
+    def steps(self) -> list[Step]:
+        """Those announced so far."""
+        return [
+            Step(vertex.name, self._last_output_by_digest.get(digest, b""))
+            for digest, vertex in list(self._vertex_by_digest.items())
+        ]
 
     def failed_vertexes(self) -> dict[str, FailedVertex]:
         """digest -> vertex, of those that ended with an error, in the order they were announced."""
+        from tasks_engine.backends.buildkit.failures import FailedVertex
+
         return {
             digest: FailedVertex(vertex.name, self._last_output_by_digest.get(digest, b""))
             for digest, vertex in self._vertex_by_digest.items()
@@ -221,6 +290,8 @@ class _StatusReader:
 
 def _details(call: grpc.Call) -> Details | None:
     """What came with the error; None when nothing did."""
+    from tasks_engine.backends.buildkit.failures import read_details
+
     for key, value in call.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             return read_details(value)

@@ -1,168 +1,83 @@
-"""A connection to one BuildKit daemon.
+"""A client of one BuildKit daemon.
 
 Importing this module imports grpcio. Never use a client in a forked child: open it after the fork.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import shutil
-import socket
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import grpc
-
+from tasks_engine.backends.buildkit import control as controls
 from tasks_engine.backends.buildkit.build import Build
-from tasks_engine.backends.buildkit.errors import BuildKitError, ConnectError
+from tasks_engine.backends.buildkit.capabilities import Capabilities, Probe
+from tasks_engine.backends.buildkit.control import Control
+from tasks_engine.backends.buildkit.errors import BuildKitError
+from tasks_engine.backends.buildkit.ids import random_id
 from tasks_engine.backends.buildkit.progress import Event
 from tasks_engine.backends.buildkit.proto import control_pb2
-from tasks_engine.backends.buildkit.proto.worker_pb2 import WorkerRecord
-from tasks_engine.backends.buildkit.session import (
-    UNLIMITED_MESSAGES,
-    Credentials,
-    Offer,
-    OpenPipe,
-    Session,
-    docker_pipe,
-    random_id,
-    stream_pipe,
+from tasks_engine.backends.buildkit.session import Logins, Offer, Session
+from tasks_engine.backends.buildkit.sockets import Dial
+from tasks_engine.backends.buildkit.solve import (
+    BuildOptions,
+    BuildResult,
+    folders,
+    shared_key,
+    solve_request,
 )
-from tasks_engine.backends.buildkit.sockets import Address, Connection, Dial, Relay, parse_address, upgrade
-from tasks_engine.backends.buildkit.solve import TAR_EXPORTERS, BuildOptions, BuildResult, solve_request
 
-_CONTROL = "/moby.buildkit.v1.Control/"
-#: what `DaemonInfo.exporters` may hold
-_EXPORTERS = ("moby", "image", "docker", "oci", "tar", "local")
+if TYPE_CHECKING:  # the rest is loaded when it is used
+    from tasks_engine.backends.buildkit.build_secrets import Secret
+    from tasks_engine.backends.buildkit.docker_config import Credentials
+    from tasks_engine.backends.buildkit.records import CacheRecord, DaemonInfo, HistoryRecord
+    from tasks_engine.backends.buildkit.registry_tokens import TokenMemory
+    from tasks_engine.backends.buildkit.sources import BuildSources
+    from tasks_engine.backends.buildkit.ssh_agent import Agent
+    from tasks_engine.backends.buildkit.tls import TlsFiles
 
-
-@dataclass(frozen=True)
-class Worker:
-    """One worker of the daemon."""
-
-    id: str
-    labels: dict[str, str]
-    #: os/arch[/variant], the native one first
-    platforms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DaemonInfo:
-    """What a daemon is and can do, found out by asking it."""
-
-    #: "docker-moby": Docker with its own image store; "docker-containerd": Docker with containerd's;
-    #: "buildkitd"
-    kind: str
-    #: as the daemon says it; distributions build without one ("v0.0.0+unknown"), 0.8 has no way to ask: ""
-    version: str
-    workers: tuple[Worker, ...]
-    #: types that `Exporter.type` may have
-    exporters: frozenset[str]
-    #: failures come with the place in the Dockerfile and the exit code; else we read them from texts
-    error_details: bool
-
-    @property
-    def can_push(self) -> bool:
-        """The daemon itself pushes to registries."""
-        return "image" in self.exporters
+#: a large cache takes long to be counted
+_LISTING_TIMEOUT_S = 120.0
 
 
 class BuildKitClient:
     """Many builds over one connection; all methods may be called from any thread."""
 
-    def __init__(
-        self,
-        channel: grpc.Channel,
-        *,
-        private_folder: Path,
-        relay: Relay | None,
-        upgrade_session: Callable[[Sequence[tuple[str, str]]], Connection] | None,
-        timeout_s: float,
-        silence_s: float,
-    ) -> None:
+    def __init__(self, control: Control, *, timeout_s: float, silence_s: float, send_passwords: bool) -> None:
         """Use `connect`."""
-        self._channel = channel
-        self._private_folder = private_folder
-        self._relay = relay
+        self._control = control
         self._timeout_s = timeout_s
         self._silence_s = silence_s
-        self._solve = self._unary("Solve", control_pb2.SolveRequest, control_pb2.SolveResponse)
-        self._info = self._unary("Info", control_pb2.InfoRequest, control_pb2.InfoResponse)
-        self._list_workers = self._unary(
-            "ListWorkers", control_pb2.ListWorkersRequest, control_pb2.ListWorkersResponse
-        )
-        self._status = channel.unary_stream(
-            f"{_CONTROL}Status",
-            request_serializer=control_pb2.StatusRequest.SerializeToString,
-            response_deserializer=control_pb2.StatusResponse.FromString,
-        )
-        self._open_pipe: OpenPipe = (
-            docker_pipe(upgrade_session)
-            if upgrade_session
-            else stream_pipe(
-                channel.stream_stream(
-                    f"{_CONTROL}Session",
-                    request_serializer=control_pb2.BytesMessage.SerializeToString,
-                    response_deserializer=control_pb2.BytesMessage.FromString,
-                )
-            )
-        )
-        self._session_numbers = itertools.count()
+        self._send_passwords = send_passwords
+        self._probe = Probe(control, timeout_s)
         self._lock = threading.Lock()
         self._builds: set[Build] = set()
         self._closed = False
 
     @classmethod
     def connect(
-        cls, address: str, timeout_s: float = 10.0, *, dial: Dial | None = None, silence_s: float = 30.0
+        cls,
+        address: str,
+        timeout_s: float = 10.0,
+        *,
+        tls: TlsFiles | None = None,
+        docker: str = "",
+        dial: Dial | None = None,
+        silence_s: float = 30.0,
+        send_passwords: bool = True,
     ) -> BuildKitClient:
         """A client of the daemon at `address`; raises ConnectError after at most about `timeout_s`.
 
-        Addresses: docker+unix:///path and docker+tcp://host:port for a Docker Engine, unix:///path and
-        tcp://host:port for a buildkitd. `dial` makes the sockets instead (TLS); `address` then only says
-        which of the two it leads to, and shows in errors. A daemon silent for `silence_s` in a build is given
-        up (DaemonLost).
+        Addresses: docker+unix:///path and docker+tcp://host:port for a Docker Engine; unix:///path,
+        tcp://host:port and docker-container://NAME for a buildkitd, the latter in a container of the Docker
+        Engine at `docker` (unix:///var/run/docker.sock). `tls` is for those with a port. `dial` makes the
+        streams instead; `address` then only says what it leads to, and shows in errors. A daemon silent for
+        `silence_s` in a build is given up (DaemonLost). One that is not trusted with passwords of registries
+        gets only tokens.
         """
-        place = parse_address(address)
-        deadline = time.monotonic() + timeout_s
-        first = _connect(place, dial, timeout_s, "/grpc")
-        # Under /tmp, not under a long TMPDIR: the path of a unix socket has at most 107 bytes.
-        folder = Path(tempfile.mkdtemp(prefix="buildkit-", dir="/tmp"))
-        relay = None
-        if place.docker or dial:
-            relay = Relay(folder / "grpc", lambda: _connect(place, dial, timeout_s, "/grpc"), first)
-            target = f"unix:{folder / 'grpc'}"
-        else:
-            # It only proved that somebody listens, with clearer errors than gRPC's.
-            first.socket.close()
-            target = place.grpc_target
-        client = cls(
-            grpc.insecure_channel(
-                target, options=[*UNLIMITED_MESSAGES, ("grpc.default_authority", "localhost")]
-            ),
-            private_folder=folder,
-            relay=relay,
-            upgrade_session=(lambda headers: _connect(place, dial, timeout_s, "/session", headers))
-            if place.docker
-            else None,
-            timeout_s=timeout_s,
-            silence_s=silence_s,
-        )
-        try:
-            client._workers(max(0.1, deadline - time.monotonic()))
-        except grpc.RpcError as error:
-            client.close()
-            raise ConnectError(f"{address}: no BuildKit daemon answers there: {_text(error)}") from error
-        except BaseException:
-            client.close()
-            raise
-        return client
+        control = controls.connect(address, timeout_s, dial=dial, tls=tls, docker=docker)
+        return cls(control, timeout_s=timeout_s, silence_s=silence_s, send_passwords=send_passwords)
 
     def __enter__(self) -> BuildKitClient:
         return self
@@ -179,62 +94,9 @@ class BuildKitClient:
             build.cancel()
         for build in running:
             build.join()
-        self._channel.close()
-        if self._relay:
-            self._relay.close()
-        shutil.rmtree(self._private_folder, ignore_errors=True)
+        self._control.close()
 
-    # --- the daemon -----------------------------------------------------------------------------------------
-
-    def info(self) -> DaemonInfo:
-        """Asks the daemon what it is and can do; raises ConnectError."""
-        try:
-            workers = self._workers(self._timeout_s)
-            version = self._version()
-            exporters = self._probe_exporters()
-        except grpc.RpcError as error:
-            raise ConnectError(f"the BuildKit daemon does not answer: {_text(error)}") from error
-        return DaemonInfo(
-            kind=_kind(workers, exporters),
-            version=version or "",
-            workers=workers,
-            exporters=exporters,
-            error_details=version is not None,
-        )
-
-    def _workers(self, timeout_s: float) -> tuple[Worker, ...]:
-        response = self._list_workers(control_pb2.ListWorkersRequest(), timeout=timeout_s)
-        return tuple(_worker(record) for record in response.record)
-
-    def _version(self) -> str | None:
-        """None from daemons before 0.11, which can not be asked; they send no details of errors either."""
-        try:
-            response = self._info(control_pb2.InfoRequest(), timeout=self._timeout_s)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                return None
-            raise
-        return str(response.buildkit_version.version)
-
-    def _probe_exporters(self) -> frozenset[str]:
-        """Asks for each exporter with a frontend that does not exist; the exporter is looked up first."""
-        calls = {
-            name: self._solve.future(
-                control_pb2.SolveRequest(
-                    ref=random_id(),
-                    session=random_id(),
-                    frontend="none",
-                    internal=True,
-                    exporter_deprecated=name,
-                    exporters=[control_pb2.Exporter(type=name)],
-                ),
-                timeout=self._timeout_s,
-            )
-            for name in _EXPORTERS
-        }
-        return frozenset(name for name, call in calls.items() if not _says_unknown_exporter(call.exception()))
-
-    # --- builds ---------------------------------------------------------------------------------------------
+    # --- builds -------------------------------------------------------------------------------------------------
 
     def start(
         self,
@@ -242,55 +104,78 @@ class BuildKitClient:
         *,
         on_event: Callable[[Event], None],
         credentials: Credentials | None = None,
-        sink: BinaryIO | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        ssh: Mapping[str, Agent] | None = None,
+        timeout_s: float | None = None,
     ) -> Build:
         """Starts a build; `Build.wait` gives its result, `Build.cancel` ends it.
 
         `on_event` is called from one other thread, in order; what it raises cancels the build and comes out
-        of `wait`. `sink` takes the tar of a docker, oci or tar exporter. Raises ConnectError.
+        of `wait`. `secrets` are by id, and so are the agents of `ssh`, with "default" for the one without.
+        After `timeout_s` the build is cancelled (BuildTimedOut). Raises UnsupportedFeature, SecretError and
+        SshError for what cannot work, ConnectError, ConnectionLost and BuildKitError.
         """
-        if (sink is not None) != (options.exporter is not None and options.exporter.type in TAR_EXPORTERS):
-            raise ValueError(f"the exporters {', '.join(sorted(TAR_EXPORTERS))} need a sink, and only they")
-        with self._lock:
-            if self._closed:
-                raise BuildKitError("the BuildKit client is closed")
-            socket_path = self._private_folder / f"s{next(self._session_numbers)}"
-        session = Session(
-            Offer({"context": options.context, "dockerfile": options.dockerfile.parent}, credentials, sink),
-            shared_key=options.shared_key or _shared_key(options.context),
-            socket_path=socket_path,
-            open_pipe=self._open_pipe,
+        self._check_open()
+        for each in (*(secrets or {}).values(), *(ssh or {}).values()):
+            each.check()
+        with controls.answers("what it can do"):
+            self._probe.require(options)
+            logins = self._logins(credentials) if credentials else None
+        offer = Offer(
+            folder_by_name=folders(options),
+            logins=logins,
+            secrets=secrets or {},
+            ssh=ssh or {},
+            destinations=[exporter.to for exporter in options.exporters],
         )
-        ref = random_id()
-        build = Build(
-            session=session,
-            status_call=self._status(control_pb2.StatusRequest(ref=ref)),
-            solve_call=self._solve.future(solve_request(options, ref=ref, session_id=session.id)),
-            dockerfile=options.dockerfile,
-            on_event=on_event,
-            silence_s=self._silence_s,
-            on_end=self._forget,
-        )
-        with self._lock:
-            self._builds.add(build)
-            closed = self._closed
-        build.begin()
-        if closed:
-            # close() came between the check above and now, and does not know this build.
+        request = solve_request(options, ref=random_id())
+        session = Session(offer, shared_key=shared_key(options), open_pipe=self._control.open_pipe)
+        request.session = session.id
+        try:
+            build = Build(
+                ref=request.ref,
+                session=session,
+                status_call=self._control.status(control_pb2.StatusRequest(ref=request.ref)),
+                solve_call=self._control.solve.future(request, timeout=timeout_s),
+                dockerfile=options.local_dockerfile or options.dockerfile,
+                daemon=self._control.address,
+                on_event=on_event,
+                silence_s=self._silence_s,
+                timeout_s=timeout_s,
+                on_end=self._forget,
+            )
+            with self._lock:
+                self._builds.add(build)
+            build.begin()
+        except BaseException:
+            session.close()
+            self._check_open()
+            raise
+        if self._closed:
             build.cancel()
             build.join()
+            self._check_open()
         return build
 
     def build(
         self,
         options: BuildOptions,
         *,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[Event], None] = lambda _: None,
         credentials: Credentials | None = None,
-        sink: BinaryIO | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        ssh: Mapping[str, Agent] | None = None,
+        timeout_s: float | None = None,
     ) -> BuildResult:
         """Starts a build and waits for it; see `start` and `Build.wait`. An interrupt cancels it."""
-        build = self.start(options, on_event=on_event, credentials=credentials, sink=sink)
+        build = self.start(
+            options,
+            on_event=on_event,
+            credentials=credentials,
+            secrets=secrets,
+            ssh=ssh,
+            timeout_s=timeout_s,
+        )
         try:
             return build.wait()
         except BaseException:
@@ -298,67 +183,109 @@ class BuildKitClient:
             build.join()
             raise
 
+    def sources(self, build: Build) -> BuildSources:
+        """What a build that succeeded has read: images with their digests, repositories, files by URL.
+
+        Raises ConnectionLost and BuildKitError.
+        """
+        from tasks_engine.backends.buildkit.sources import read_sources, sources_of_steps
+
+        with controls.answers("what it is"):
+            keeps_history = self._probe.is_recent
+        if not keeps_history:
+            return sources_of_steps(build.steps)
+        return read_sources(self._control, build.ref, build.steps, timeout_s=self._timeout_s)
+
+    @cached_property
+    def _tokens(self) -> TokenMemory:
+        from tasks_engine.backends.buildkit.registry_tokens import TokenMemory
+
+        return TokenMemory()
+
+    def _logins(self, credentials: Credentials) -> Logins:
+        return Logins(
+            credentials,
+            lambda: self._tokens,
+            takes_tokens=self._probe.is_recent,
+            send_passwords=self._send_passwords,
+        )
+
+    def _check_open(self) -> None:
+        """Raises BuildKitError after `close`."""
+        if self._closed:
+            raise BuildKitError("the BuildKit client is closed")
+
     def _forget(self, build: Build) -> None:
         with self._lock:
             self._builds.discard(build)
 
-    def _unary(self, method: str, request: Any, response: Any) -> grpc.UnaryUnaryMultiCallable[Any, Any]:
-        return self._channel.unary_unary(
-            f"{_CONTROL}{method}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
+    # --- the daemon ---------------------------------------------------------------------------------------------
+
+    def info(self) -> DaemonInfo:
+        """Asks the daemon what it is and can do, in some ten milliseconds. Raises ConnectionLost."""
+        from tasks_engine.backends.buildkit.records import daemon_info
+
+        self._check_open()
+        with controls.answers("what it is"):
+            workers = self._control.list_workers(control_pb2.ListWorkersRequest(), timeout=self._timeout_s)
+            return daemon_info(workers.record, self._probe.version or "", self._probe.everything())
+
+    def capabilities(self) -> Capabilities:
+        """What the daemon can do; asked once. Raises ConnectionLost."""
+        self._check_open()
+        with controls.answers("what it can do"):
+            return self._probe.everything()
+
+    def disk_usage(self, filters: Sequence[str] = ()) -> tuple[CacheRecord, ...]:
+        """What is in the build cache; `filters` as in "type==exec.cachemount". Raises BuildKitError."""
+        from tasks_engine.backends.buildkit.records import cache_record
+
+        self._check_open()
+        with controls.answers("its disk usage"):
+            response = self._control.disk_usage(
+                control_pb2.DiskUsageRequest(filter=filters), timeout=_LISTING_TIMEOUT_S
+            )
+        return tuple(cache_record(record) for record in response.record)
+
+    def prune(
+        self,
+        *,
+        keep_bytes: int = 0,
+        keep_s: float = 0,
+        everything: bool = False,
+        filters: Sequence[str] = (),
+    ) -> Iterator[CacheRecord]:
+        """Removes build cache that is not in use, the least valuable first; gives each record as it goes.
+
+        Stops when no more than `keep_bytes` are left, and leaves alone what was used within `keep_s`.
+        `everything` takes what is internal and the frontends' too. `filters` are as for `disk_usage`, but daemons
+        do not compare descriptions here. Raises BuildKitError.
+        """
+
+        self._check_open()
+        request = control_pb2.PruneRequest(
+            filter=filters,
+            all=everything,
+            keep_duration=int(keep_s * 1e9),
+            reserved_space=keep_bytes,
+            max_used_space=keep_bytes,
         )
+        return self._removed(self._control.prune(request))
 
+    def _removed(self, records: Iterable[control_pb2.UsageRecord]) -> Iterator[CacheRecord]:
+        from tasks_engine.backends.buildkit.records import cache_record
 
-def _connect(
-    place: Address, dial: Dial | None, timeout_s: float, path: str, headers: Sequence[tuple[str, str]] = ()
-) -> Connection:
-    """A new connection to the daemon, upgraded on `path` if it is a Docker's."""
-    connection: socket.socket | None = None
-    try:
-        connection = dial() if dial else place.dial(timeout_s)
-        connection.settimeout(timeout_s)
-        upgraded = upgrade(connection, path, headers) if place.docker else Connection(connection)
-        connection.settimeout(None)
-    except BaseException as error:
-        if connection:
-            connection.close()
-        if isinstance(error, OSError):
-            raise ConnectError(f"{place.text}: {error.strerror or error}") from error
-        if isinstance(error, ConnectError):
-            raise ConnectError(f"{place.text}: {error.message}") from error
-        raise
-    return upgraded
+        with controls.answers("to prune"):
+            for record in records:
+                yield cache_record(record)
 
+    def history(self) -> Sequence[HistoryRecord]:
+        """The builds that the daemon remembers, as it lists them. Raises UnsupportedFeature, BuildKitError."""
+        from tasks_engine.backends.buildkit.records import history_record
 
-def _worker(record: WorkerRecord) -> Worker:
-    platforms = ("/".join(filter(None, (p.os, p.architecture, p.variant))) for p in record.platforms)
-    return Worker(record.id, dict(record.labels), tuple(dict.fromkeys(platforms)))
-
-
-def _kind(workers: Sequence[Worker], exporters: frozenset[str]) -> str:
-    if "moby" not in exporters:
-        return "buildkitd"
-    label = "org.mobyproject.buildkit.worker.containerd.namespace"
-    return "docker-containerd" if any(label in worker.labels for worker in workers) else "docker-moby"
-
-
-def _says_unknown_exporter(error: BaseException | None) -> bool:
-    """Raises `error` when the daemon could not be asked at all."""
-    if not isinstance(error, grpc.RpcError):
-        return False
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        raise error
-    text = error.details() or ""
-    return "exporter" in text and "could not be found" in text
-
-
-def _shared_key(context: Path) -> str:
-    """The same for every build of this folder on this machine."""
-    return hashlib.sha256(
-        f"{socket.gethostname()}:{context.resolve()}".encode(errors="surrogateescape")
-    ).hexdigest()
-
-
-def _text(error: grpc.RpcError) -> str:
-    return error.details() or error.code().name
+        self._check_open()
+        request = control_pb2.BuildHistoryRequest(early_exit=True)
+        with controls.answers("its history"):
+            self._probe.require_history()
+            listed = self._control.history(request, timeout=_LISTING_TIMEOUT_S)
+            return [history_record(event.record) for event in listed]

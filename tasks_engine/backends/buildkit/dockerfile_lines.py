@@ -89,10 +89,19 @@ def _one_line(text: str) -> str:
 
 def _could_be(instruction: str, wanted: str) -> bool:
     """The daemon shows instructions with their variables filled in."""
-    if instruction == wanted:
-        return True
-    pieces = _VARIABLE.split(instruction)
-    return len(pieces) > 1 and re.fullmatch(".*".join(map(re.escape, pieces)), wanted, re.DOTALL) is not None
+    first, *others = _VARIABLE.split(instruction)
+    if not others:
+        return instruction == wanted
+    *middle, last = others
+    if not wanted.startswith(first) or not wanted.endswith(last):
+        return False
+    at, end = len(first), len(wanted) - len(last)
+    for piece in middle:
+        found = wanted.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return at <= end
 
 
 def _is_from(instruction: Instruction, reference: str) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 
 from tasks_engine.backends.buildkit.dockerfile_lines import find_lines, instruction_of
@@ -24,6 +25,8 @@ _NOISE = re.compile(
     r"^(?:failed to solve(?: with frontend \S+)?|failed to create LLB definition|failed to load cache key"
     r"|failed to compute cache key|failed to calculate checksum of ref \S+|failed to build LLB): "
 )
+#: of a message that is read: the expressions take time by the square of it
+_READ_CHARS = 2000
 _EXIT_CODE = re.compile(
     r"(?:did not complete successfully|executor failed running \[.*\]): exit code: (\d+)", re.DOTALL
 )
@@ -52,9 +55,13 @@ class FailedVertex:
 def read_details(trailer: bytes) -> Details:
     """Reads `grpc-status-details-bin`, whose values are JSON. The daemon's stacks stay out."""
     try:
-        attached = Status.FromString(trailer).details
-    except DecodeError:
+        return _read_details(Status.FromString(trailer).details)
+    except (DecodeError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError):
+        # Not what it should be; the message is still there.
         return Details()
+
+
+def _read_details(attached: Iterable[AnyMessage]) -> Details:
     values = {any_value.type_url.rpartition("/")[2]: _json_object(any_value.value) for any_value in attached}
     source = values.get("errdefs.Source+json", {})
     lines = [
@@ -65,8 +72,8 @@ def read_details(trailer: bytes) -> Details:
     data = (source.get("info") or {}).get("data") or ""
     exit_message = values.get("gatewayapi.ExitMessage+json")
     return Details(
-        vertex_digest=values.get("errdefs.Vertex+json", {}).get("digest", ""),
-        exit_code=exit_message.get("Code", 0) if exit_message is not None else None,
+        vertex_digest=str(values.get("errdefs.Vertex+json", {}).get("digest", "")),
+        exit_code=int(exit_message.get("Code", 0)) if exit_message is not None else None,
         line_range=(min(lines), max(lines)) if lines and min(lines) > 0 else None,
         dockerfile=base64.b64decode(data).decode("utf-8", "replace"),
     )
@@ -81,7 +88,11 @@ def _json_object(value: bytes) -> dict[str, Any]:
 
 
 def build_failed(
-    message: str, details: Details, vertex_by_digest: Mapping[str, FailedVertex], dockerfile: str
+    message: str,
+    details: Details,
+    vertex_by_digest: Mapping[str, FailedVertex],
+    dockerfile: str,
+    dockerfile_path: str = "",
 ) -> BuildFailed:
     """The error of a Solve that ended with `message`.
 
@@ -94,16 +105,17 @@ def build_failed(
     exit_code = details.exit_code
     cause = _strip_noise(message)
     line_range = details.line_range
-    parse_error = _PARSE_LINE.search(cause)
+    parse_error = _PARSE_LINE.search(cause, 0, _READ_CHARS)
     if parse_error:
         line_range = line_range or (int(parse_error[1]), int(parse_error[1]))
-    exited = _EXIT_CODE.search(cause)
+    exited = _EXIT_CODE.search(cause[:_READ_CHARS]) or _EXIT_CODE.search(cause[-_READ_CHARS:])
     if exited and exit_code is None:
         exit_code = int(exited[1])
     if line_range is None:
         line_range = find_lines(text, vertex_name)
     return BuildFailed(
         _readable(cause, " ".join(instruction_of(vertex_name).split()), exit_code),
+        dockerfile=dockerfile_path,
         line_range=line_range,
         snippet=_snippet(text, line_range),
         vertex_name=vertex_name,
@@ -146,6 +158,14 @@ _WORDINGS = (
         lambda match, _: f"the Dockerfile has no stage '{match[1]}'",
     ),
     _Wording(
+        re.compile(r"^secret (.+?):? not found(?:: not found)?$"),
+        lambda match, _: f"the build was not given the secret '{match[1]}'",
+    ),
+    _Wording(
+        re.compile(r'no SSH key "([^"]*)" forwarded from the client'),
+        lambda match, _: f"the build was not given the SSH agent '{match[1] or 'default'}'",
+    ),
+    _Wording(
         re.compile(r'"([^"]+)":? not found'),
         lambda match, instruction: (
             f"{instruction}: '{match[1]}' not found" if instruction else f"'{match[1]}' not found"
@@ -182,7 +202,7 @@ def _readable(cause: str, instruction: str, exit_code: int | None) -> str:
     if exit_code is not None:
         return f"{instruction or 'a RUN step'}: exit code {exit_code}"
     for wording in _WORDINGS:
-        match = wording.pattern.search(cause)
+        match = wording.pattern.search(cause, 0, _READ_CHARS)
         if match:
             return wording.say(match, instruction)
     return cause

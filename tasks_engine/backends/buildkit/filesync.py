@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import errno
 import os
-import queue
 import stat
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
 
 from tasks_engine.backends.buildkit.errors import ContextError
 from tasks_engine.backends.buildkit.follow_paths import resolve_follow_paths
 from tasks_engine.backends.buildkit.patterns import Matched, PatternList, compile_patterns
-from tasks_engine.backends.buildkit.proto.fsutil_pb2 import Packet, Stat
+from tasks_engine.backends.buildkit.proto.fsutil_pb2 import Packet
 
 #: of file content in one DATA packet; 0.8 daemons take messages of at most 4 MiB, and Python's costs go by
 #: message
 CHUNK_BYTES = 1 << 20
+#: handed on in one go, more or less: the daemon compares the first thousand entries while we list the next
+_BATCH_BYTES = 32 * 1024
+#: entries between two looks at what the daemon requests
+_LISTED_AT_ONCE = 256
 #: the STAT packet that ends the listing: one without a stat
 END_OF_LISTING = b""
 FIN = Packet(type=Packet.PACKET_FIN).SerializeToString()
@@ -56,6 +62,7 @@ class Selection:
     follow: Sequence[str] = ()
 
 
+@cache
 def go_mode(st_mode: int) -> int:
     """`st_mode` in the bits of Go's FileMode."""
     mode = st_mode & 0o777 | _GO_TYPE.get(stat.S_IFMT(st_mode), 1 << 19)
@@ -85,40 +92,83 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+class Requests(Protocol):
+    """The daemon's packets, in their order."""
+
+    def next_message(self, *, wait: bool = True) -> bytes | None:
+        """The next one, serialised; None at the end, or, not to `wait`, when there is none yet."""
+
+
 @dataclass
 class FolderSender:
     """One DiffCopy call: answers the daemon's packets with ours."""
 
     root: Path
     selection: Selection
-    #: entry id -> path and announced size, of what the daemon may request
+    #: entry id -> path and announced size, of what the daemon may still request
     _files: dict[int, tuple[str, int]] = field(default_factory=dict, init=False)
     #: the folder the last requested file was in, and its descriptor; requests come in the order of the
     #: listing
     _last_folder: tuple[str, int] | None = field(default=None, init=False)
+    #: the daemon has neither finished nor failed
+    _running: bool = field(default=True, init=False)
 
-    def packets(self, requests: Iterable[bytes]) -> Iterator[bytes]:
-        """Serialised packets to send, the last one FIN; raises ContextError for what can not be sent."""
+    def batches(self, requests: Requests) -> Iterator[list[bytes]]:
+        """Serialised packets to send, as many as there are without waiting for the daemon; the last is FIN.
+
+        Raises ContextError for what can not be sent.
+        """
+        batch: list[bytes] = []
+        size = 0
+        with closing(self._packets(requests)) as packets:
+            for packet in packets:
+                if packet is not None:
+                    batch.append(packet)
+                    size += len(packet)
+                if batch and (packet is None or size >= _BATCH_BYTES):
+                    yield batch
+                    batch, size = [], 0
+
+    def _packets(self, requests: Requests) -> Generator[bytes | None]:
+        """Our packets; None before we wait, and at the end."""
         root_fd = _open_root(self.root)
         try:
-            # Read aside: the daemon requests while it lists, and would stop reading when we do.
-            incoming: queue.SimpleQueue[Packet | None] = queue.SimpleQueue()
-            threading.Thread(
-                target=_read_into, args=(requests, incoming), name="buildkit-requests", daemon=True
-            ).start()
-            yield from self._listing(root_fd)
+            for number, entry in enumerate(self._listing(root_fd), start=1):
+                yield entry
+                # The daemon requests while we list: what it has asked for goes out in between.
+                if number % _LISTED_AT_ONCE == 0:
+                    while (request := requests.next_message(wait=False)) is not None:
+                        yield from self._answer(root_fd, request)
+                    if not self._running:
+                        return
             yield END_OF_LISTING
-            while (packet := incoming.get()) is not None and packet.type != Packet.PACKET_ERR:
-                if packet.type == Packet.PACKET_FIN:
-                    yield FIN
-                    # Return at once: the daemon now waits for our end of the stream.
+            while self._running:
+                request = requests.next_message(wait=False)
+                if request is None:
+                    yield None
+                    request = requests.next_message()
+                if request is None:
                     return
-                if packet.type == Packet.PACKET_REQ:
-                    yield from self._content(root_fd, packet.id)
+                yield from self._answer(root_fd, request)
+            yield None
         finally:
             if self._last_folder is not None:
                 os.close(self._last_folder[1])
             os.close(root_fd)
+
+    def _answer(self, root_fd: int, request: bytes) -> Iterator[bytes]:
+        try:
+            packet = Packet.FromString(request)
+        except DecodeError as error:
+            raise ContextError("the daemon requested something that cannot be read") from error
+        if packet.type == Packet.PACKET_REQ:
+            yield from self._content(root_fd, packet.id)
+        elif packet.type == Packet.PACKET_FIN:
+            yield FIN
+            # No waiting for its end of the stream: the daemon now waits for ours.
+            self._running = False
+        elif packet.type == Packet.PACKET_ERR:
+            self._running = False
 
     def _listing(self, root_fd: int) -> Iterator[bytes]:
         for entry_id, entry in enumerate(walk(self.root, root_fd, self.selection)):
@@ -128,8 +178,8 @@ class FolderSender:
 
     def _content(self, root_fd: int, entry_id: int) -> Iterator[bytes]:
         if entry_id not in self._files:
-            raise ContextError(f"the daemon requested entry {entry_id}, which is no file")
-        path, size = self._files[entry_id]
+            raise ContextError(f"the daemon requested entry {entry_id}, which is no file or was sent before")
+        path, size = self._files.pop(entry_id)
         try:
             fd = self._open(root_fd, path)
         except OSError as error:
@@ -169,19 +219,10 @@ class FolderSender:
         return os.open(name, _OPEN_FILE, dir_fd=self._last_folder[1])
 
 
-def _read_into(requests: Iterable[bytes], incoming: queue.SimpleQueue[Packet | None]) -> None:
-    """Parses `requests` into `incoming`; None is the end, however it came."""
-    # The iterator raises what gRPC likes when the call is over; all of it means no more requests.
-    with suppress(Exception):
-        for request in requests:
-            incoming.put(Packet.FromString(request))
-    incoming.put(None)
-
-
 # --- walking ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One entry of the listing."""
 
@@ -200,18 +241,19 @@ class Entry:
         """Serialised. Root owns all: host ids mean nothing in an image and would spoil shared caches."""
         status = self.status
         kind = stat.S_IFMT(status.st_mode)
-        message = Stat(
-            path=self.path,
-            mode=go_mode(status.st_mode),
-            mod_time=status.st_mtime_ns,
-            linkname=self.link,
-            xattrs=self.xattrs,
-        )
-        if kind == stat.S_IFLNK or (kind == _REGULAR and not self.link):
+        packet = Packet()
+        message = packet.stat
+        message.path = self.path
+        message.mode = go_mode(status.st_mode)
+        message.mod_time = status.st_mtime_ns
+        message.linkname = self.link
+        if self.xattrs:
+            message.xattrs.update(self.xattrs)
+        if kind in (stat.S_IFLNK, _REGULAR):
             message.size = status.st_size
         elif kind in (stat.S_IFBLK, stat.S_IFCHR):
             message.devmajor, message.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        return Packet(stat=message).SerializeToString()
+        return packet.SerializeToString()
 
 
 def walk(root: Path, root_fd: int, selection: Selection) -> Iterator[Entry]:
@@ -236,26 +278,26 @@ class _Walker:
 
     def __post_init__(self) -> None:
         self._prune_excluded = not self.exclude.has_exceptions
+        self._includes, self._excludes = bool(self.include), bool(self.exclude)
 
     def folder(
         self, folder_fd: int, path: str, included: Matched, excluded: Matched, unsent: list[Entry]
     ) -> Iterator[Entry]:
         """Entries below the open folder; `unsent` are those of itself and above that nobody needed yet."""
         prefix = f"{path}/" if path else ""
+        wanted, ignored, entry_included, entry_excluded = True, False, included, excluded
         for name, status in _statuses(self.root, path, folder_fd):
             entry_path = prefix + name
-            is_folder = stat.S_ISDIR(status.st_mode)
-            wanted, entry_included = (
-                self.include.match(entry_path, included) if self.include else (True, included)
-            )
-            ignored, entry_excluded = (
-                self.exclude.match(entry_path, excluded) if self.exclude else (False, excluded)
-            )
+            if self._includes:
+                wanted, entry_included = self.include.match(entry_path, included)
+            if self._excludes:
+                ignored, entry_excluded = self.exclude.match(entry_path, excluded)
             if wanted and not ignored:
-                yield from unsent
-                unsent.clear()
+                if unsent:
+                    yield from unsent
+                    unsent.clear()
                 yield self._entry(folder_fd, name, entry_path, status)
-            if not is_folder or not self._may_hold(entry_path, wanted, ignored):
+            if not stat.S_ISDIR(status.st_mode) or not self._may_hold(entry_path, wanted, ignored):
                 continue
             below = (
                 unsent
@@ -298,7 +340,15 @@ class _Walker:
         elif status.st_nlink > 1 and kind != stat.S_IFDIR:
             first = self._first_name.setdefault((status.st_dev, status.st_ino), path)
             link = first if first != path else ""
-        return Entry(path, status, link, _xattrs(folder_fd, name))
+        xattrs = _xattrs(folder_fd, name)
+        try:
+            if xattrs:
+                "".join(xattrs).encode()
+        except UnicodeEncodeError as error:
+            raise ContextError(
+                f"an extended attribute of {_shown(self.root, path)} has a name that is not UTF-8"
+            ) from error
+        return Entry(path, status, link, xattrs)
 
     def _target(self, folder_fd: int, name: str, path: str) -> str:
         try:
@@ -331,6 +381,8 @@ def _xattrs(folder_fd: int, name: str) -> dict[str, bytes] | None:
     try:
         names = os.listxattr(place, follow_symlinks=False)
     except OSError:
+        return None
+    if not names:
         return None
     values = {}
     for attribute in names:

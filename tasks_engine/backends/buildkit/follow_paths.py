@@ -12,17 +12,22 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks_engine.backends.buildkit.patterns import compile_patterns, escape, without_nested
+from tasks_engine.backends.buildkit.patterns import escape, name_matcher, without_nested
 
 _WILDCARD = re.compile(r"(?<!\\)[*?\[]")
-#: Linux gives up on a path after this many links as well
-_MAX_LINKS = 40
+#: the daemon gives up on a path with more
+_MAX_LINKS = 255
+#: nothing on Linux has a longer path, and nobody has links deeper down
+_MAX_PATH_CHARS = 4096
+_MAX_DEPTH = 200
 
 
 def resolve_follow_paths(root: str, paths: Iterable[str]) -> list[str]:
     """Include patterns for `paths` below the folder `root`; empty when one of them is the root itself.
 
-    Only the last component of a path may have wildcards. A path that does not exist stays as it is.
+    Where a component with wildcards matches a link, all that it matches is included, as the daemon needs the
+    link itself; below other matches no links are followed, unless a folder has the very name of the wildcard.
+    A path that does not exist stays as it is.
     """
     patterns: list[str] = []
     pending = deque((_clean(path), 0) for path in paths)
@@ -42,41 +47,47 @@ def resolve_follow_paths(root: str, paths: Iterable[str]) -> list[str]:
 
 def _follow(root: str, path: str) -> tuple[list[str], list[str]]:
     """Patterns to include for the pattern `path`, and the patterns that links on it lead to."""
+    if len(path) > _MAX_PATH_CHARS or path.count("/") > _MAX_DEPTH:
+        return [path], []
     folder = ""
     components = path.split("/")
     for index, name in enumerate(components):
         rest = "/".join(components[index + 1 :])
         if _WILDCARD.search(name):
-            return [path], [
-                _clean(posixpath.join(target, rest)) for target in _targets_of_matches(root, folder, name)
-            ]
+            targets = _targets_of_matches(root, folder, name)
+            if targets:
+                included = "/".join(components[: index + 1])
+                return [included], [_clean(posixpath.join(target, rest)) for target in targets]
+            folder = posixpath.join(folder, name)
+            continue
         name = name.replace("\\", "")
+        if name in ("", ".", ".."):
+            # Escaped, so it is no way up but a name that nothing has.
+            return [path], []
         here = posixpath.join(folder, name)
         target = _link_target(root, here)
         if target is not None:
-            return [escape(here)], [_clean(posixpath.join(_from_root(folder, target), rest))]
+            return ["/".join((*components[:index], escape(name)))], [
+                _clean(posixpath.join(_from_root(folder, target), rest))
+            ]
         folder = here
     return [path], []
 
 
 def _targets_of_matches(root: str, folder: str, wildcard: str) -> list[str]:
-    matcher = compile_patterns([wildcard])
+    matches = name_matcher(wildcard)
     try:
         names = [path.name for path in Path(root, folder).iterdir()]
     except OSError:
         return []
     targets = ((name, _link_target(root, posixpath.join(folder, name))) for name in sorted(names))
-    return [
-        _from_root(folder, target)
-        for name, target in targets
-        if target is not None and matcher.match(name, matcher.nothing())[0]
-    ]
+    return [_from_root(folder, target) for name, target in targets if target is not None and matches(name)]
 
 
 def _link_target(root: str, path: str) -> str | None:
     try:
         return str(Path(root, path).readlink())
-    except OSError:
+    except (OSError, ValueError):  # the latter for a NUL in it
         return None
 
 

@@ -17,6 +17,10 @@ from tasks_engine.backends.buildkit.proto import control_pb2
 
 # Written by the daemon at the end of the last piece of a log that it cuts.
 _CLIPPED = re.compile(rb"\[output clipped, log limit ([^\]\r\n]+) reached\]\s*\Z")
+# What tells our own failures apart when the daemon repeats them.
+_MARK = re.compile(r" \[client error [a-z0-9]{25}\]")
+# Our name of a Dockerfile's folder or a named context, in "transferring dockerfile-0123456789abcdef:".
+_FOLDER = re.compile(r"\b(dockerfile|context)-[0-9a-f]{16}(?=:)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class LogOutput:
     #: 1 stdout, 2 stderr
     stream: int
     data: bytes
-    at: datetime
+    #: None when the daemon does not say
+    at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,15 @@ class BuildWarning:
     line: int | None
 
 
+@dataclass(frozen=True)
+class Step:
+    """What is left of a vertex when a build is over."""
+
+    name: str
+    #: the last it printed, a few KiB
+    output: bytes
+
+
 Event = VertexChanged | TransferChanged | LogOutput | LogClipped | BuildWarning
 
 
@@ -95,27 +109,27 @@ def events_of(response: control_pb2.StatusResponse) -> Iterator[Event]:
         yield VertexChanged(
             digest=vertex.digest,
             name=vertex.name,
-            started_at=_moment(vertex.started) if vertex.HasField("started") else None,
-            completed_at=_moment(vertex.completed) if vertex.HasField("completed") else None,
+            started_at=moment(vertex.started) if vertex.HasField("started") else None,
+            completed_at=moment(vertex.completed) if vertex.HasField("completed") else None,
             cached=vertex.cached,
-            error=vertex.error,
+            error=_MARK.sub("", vertex.error),
             inputs=tuple(vertex.inputs),
         )
     for transfer in response.statuses:
         yield TransferChanged(
             vertex=transfer.vertex,
-            id=transfer.id,
-            name=transfer.name or transfer.id,
+            id=_FOLDER.sub(r"\1", transfer.id),
+            name=_FOLDER.sub(r"\1", transfer.name or transfer.id),
             current=transfer.current,
             total=transfer.total,
-            started_at=_moment(transfer.started) if transfer.HasField("started") else None,
-            completed_at=_moment(transfer.completed) if transfer.HasField("completed") else None,
+            started_at=moment(transfer.started) if transfer.HasField("started") else None,
+            completed_at=moment(transfer.completed) if transfer.HasField("completed") else None,
         )
     for log in response.logs:
-        yield LogOutput(vertex=log.vertex, stream=log.stream, data=log.msg, at=_moment(log.timestamp))
+        yield LogOutput(vertex=log.vertex, stream=log.stream, data=log.msg, at=moment(log.timestamp))
         clipped = _CLIPPED.search(log.msg[-100:])
         if clipped:
-            yield LogClipped(vertex=log.vertex, limit_text=clipped[1].decode())
+            yield LogClipped(vertex=log.vertex, limit_text=clipped[1].decode("utf-8", "replace"))
     for warning in response.warnings:
         yield BuildWarning(
             vertex=warning.vertex,
@@ -126,5 +140,9 @@ def events_of(response: control_pb2.StatusResponse) -> Iterator[Event]:
         )
 
 
-def _moment(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
+def moment(timestamp: Timestamp) -> datetime | None:
+    """As a time in UTC; None for what is none, which a broken daemon may send."""
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

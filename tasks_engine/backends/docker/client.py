@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -48,7 +48,6 @@ def posted(
     *,
     params: Mapping[str, str],
     headers: Mapping[str, str] | None = None,
-    body: Iterable[bytes] | None = None,
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """The JSON lines of a long call, as they come. Firing `cancel` cuts the connection, which ends the work.
 
@@ -61,7 +60,6 @@ def posted(
             f"{api.base_url}/v{API_VERSION}{path}",
             params=dict(params),
             headers=dict(headers or {}),
-            data=body,
             stream=True,
             timeout=(CALL_TIMEOUT_S, None),
         )

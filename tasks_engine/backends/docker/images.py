@@ -16,7 +16,7 @@ from docker.api import APIClient
 from tasks_engine.backends.credentials import Credential
 from tasks_engine.backends.docker.client import API_VERSION, explain, posted, translated
 from tasks_engine.cancel import CancelToken
-from tasks_engine.errors import DockerError, RegistryError, StepFailed, TasksError
+from tasks_engine.errors import RegistryError, StepFailed, TasksError
 from tasks_engine.events import StepProgress
 from tasks_engine.images.reference import DOCKER_HUB, Reference
 from tasks_engine.ports import StepOutput
@@ -24,7 +24,6 @@ from tasks_engine.ports import StepOutput
 PUSH_ATTEMPTS = 3
 #: wait before the second attempt of a push; doubles with each further one
 PUSH_FIRST_DELAY_S = 0.25
-LOAD_CHUNK_BYTES = 1 << 20
 #: progress of one layer is told at most this often
 _PROGRESS_INTERVAL_S = 0.1
 
@@ -85,19 +84,6 @@ def push(
             cancel.wait(delay_s)
             delay_s *= 2
     raise AssertionError("unreachable")
-
-
-def load(api: APIClient, archive: Iterator[bytes], cancel: CancelToken) -> None:
-    """Loads an image archive as it comes, without keeping it. Raises DockerError."""
-    doing = "loading the image into the engine"
-    headers = {"Content-Type": "application/x-tar"}
-    with (
-        translated(doing),
-        posted(api, "/images/load", cancel, params={"quiet": "1"}, headers=headers, body=archive) as lines,
-    ):
-        for line in lines:
-            if "error" in line:
-                raise DockerError(f"{doing}: {line['error']}")
 
 
 def _push_once(

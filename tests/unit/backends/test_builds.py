@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks_engine.backends import buildkit, builds
+from tasks_engine.backends.docker.endpoint import Endpoint, TlsFiles
 from tasks_engine.definition.model import StepKind
 from tasks_engine.errors import EngineError, StepFailed
 from tasks_engine.plan.model import BuildWork, PlannedStep
@@ -23,7 +24,7 @@ def planned(context: str = ".", dockerfile: str = "", working_directory: str = "
 
 def options(workspace: Path, step: PlannedStep) -> buildkit.BuildOptions:
     assert isinstance(step.work, BuildWork)
-    return builds.build_options(step, step.work, workspace, Path("/user/folder"), None)
+    return builds.build_options(step, step.work, workspace, Path("/user/folder"), [])
 
 
 @pytest.fixture
@@ -138,3 +139,30 @@ def test_a_lost_daemon_is_an_error_of_the_engine_and_a_failed_build_one_of_the_a
     assert isinstance(failed, StepFailed)
     assert failed.exit_status == 1
     assert str(failed.location) == "Dockerfile:2:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "address"),
+    [
+        ("", "unix:///var/run/docker.sock", "docker+unix:///var/run/docker.sock"),
+        ("", "tcp://h:2375", "docker+tcp://h:2375"),
+        ("", "https://h:2376", "docker+tcp://h:2376"),
+        ("tcp://b:1234", "unix:///x", "tcp://b:1234"),
+        ("docker-container://b", "unix:///x", "docker-container://b"),
+    ],
+)
+def test_builds_go_to_the_standalone_daemon_or_to_the_engines(host, url, address):
+    assert builds.address_of(host, Endpoint(url, "test")) == address
+
+
+def test_certificates_do_not_matter_on_a_unix_socket(tmp_path):
+    endpoint = Endpoint(
+        f"unix://{tmp_path}/absent", "DOCKER_HOST", TlsFiles(tmp_path / "ca.pem", None, None, verify=True)
+    )
+    with pytest.raises(EngineError, match="absent: No such file"):
+        builds.connect("", endpoint, None)
+
+
+def test_a_folder_of_certificates_that_is_absent_is_told(tmp_path):
+    with pytest.raises(EngineError, match="does not exist"):
+        builds.connect("tcp://127.0.0.1:1", None, tmp_path / "absent")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tasks_engine.backends.buildkit.proto import fsutil_pb2 as tasks__engine_dot_backends_dot_buildkit_dot_proto_dot_fsutil__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3tasks_engine/backends/buildkit/proto/filesync.proto\x12\x10moby.filesync.v1\x1a\x31tasks_engine/backends/buildkit/proto/fsutil.proto\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\"\n\x12\x43redentialsRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x13\x43redentialsResponse\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t2F\n\x08\x46ileSync\x12:\n\x08\x44iffCopy\x12\x14.fsutil.types.Packet\x1a\x14.fsutil.types.Packet(\x01\x30\x01\x32Z\n\x08\x46ileSend\x12N\n\x08\x44iffCopy\x12\x1e.moby.filesync.v1.BytesMessage\x1a\x1e.moby.filesync.v1.BytesMessage(\x01\x30\x01\x32\x62\n\x04\x41uth\x12Z\n\x0b\x43redentials\x12$.moby.filesync.v1.CredentialsRequest\x1a%.moby.filesync.v1.CredentialsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3tasks_engine/backends/buildkit/proto/filesync.proto\x12\x10moby.filesync.v1\x1a\x31tasks_engine/backends/buildkit/proto/fsutil.proto\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\"\n\x12\x43redentialsRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x13\x43redentialsResponse\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"6\n\x18GetTokenAuthorityRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\"/\n\x19GetTokenAuthorityResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"J\n\x1bVerifyTokenAuthorityRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\".\n\x1cVerifyTokenAuthorityResponse\x12\x0e\n\x06signed\x18\x01 \x01(\x0c\"d\n\x11\x46\x65tchTokenRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\r\n\x05realm\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"J\n\x12\x46\x65tchTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nexpires_in\x18\x02 \x01(\x03\x12\x11\n\tissued_at\x18\x03 \x01(\x03\x32\x46\n\x08\x46ileSync\x12:\n\x08\x44iffCopy\x12\x14.fsutil.types.Packet\x1a\x14.fsutil.types.Packet(\x01\x30\x01\x32Z\n\x08\x46ileSend\x12N\n\x08\x44iffCopy\x12\x1e.moby.filesync.v1.BytesMessage\x1a\x1e.moby.filesync.v1.BytesMessage(\x01\x30\x01\x32\xa0\x03\n\x04\x41uth\x12Z\n\x0b\x43redentials\x12$.moby.filesync.v1.CredentialsRequest\x1a%.moby.filesync.v1.CredentialsResponse\x12l\n\x11GetTokenAuthority\x12*.moby.filesync.v1.GetTokenAuthorityRequest\x1a+.moby.filesync.v1.GetTokenAuthorityResponse\x12u\n\x14VerifyTokenAuthority\x12-.moby.filesync.v1.VerifyTokenAuthorityRequest\x1a..moby.filesync.v1.VerifyTokenAuthorityResponse\x12W\n\nFetchToken\x12#.moby.filesync.v1.FetchTokenRequest\x1a$.moby.filesync.v1.FetchTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDENTIALSREQUEST']._serialized_end=188
   _globals['_CREDENTIALSRESPONSE']._serialized_start=190
   _globals['_CREDENTIALSRESPONSE']._serialized_end=245
-  _globals['_FILESYNC']._serialized_start=247
-  _globals['_FILESYNC']._serialized_end=317
-  _globals['_FILESEND']._serialized_start=319
-  _globals['_FILESEND']._serialized_end=409
-  _globals['_AUTH']._serialized_start=411
-  _globals['_AUTH']._serialized_end=509
+  _globals['_GETTOKENAUTHORITYREQUEST']._serialized_start=247
+  _globals['_GETTOKENAUTHORITYREQUEST']._serialized_end=301
+  _globals['_GETTOKENAUTHORITYRESPONSE']._serialized_start=303
+  _globals['_GETTOKENAUTHORITYRESPONSE']._serialized_end=350
+  _globals['_VERIFYTOKENAUTHORITYREQUEST']._serialized_start=352
+  _globals['_VERIFYTOKENAUTHORITYREQUEST']._serialized_end=426
+  _globals['_VERIFYTOKENAUTHORITYRESPONSE']._serialized_start=428
+  _globals['_VERIFYTOKENAUTHORITYRESPONSE']._serialized_end=474
+  _globals['_FETCHTOKENREQUEST']._serialized_start=476
+  _globals['_FETCHTOKENREQUEST']._serialized_end=576
+  _globals['_FETCHTOKENRESPONSE']._serialized_start=578
+  _globals['_FETCHTOKENRESPONSE']._serialized_end=652
+  _globals['_FILESYNC']._serialized_start=654
+  _globals['_FILESYNC']._serialized_end=724
+  _globals['_FILESEND']._serialized_start=726
+  _globals['_FILESEND']._serialized_end=816
+  _globals['_AUTH']._serialized_start=819
+  _globals['_AUTH']._serialized_end=1235
 # @@protoc_insertion_point(module_scope)

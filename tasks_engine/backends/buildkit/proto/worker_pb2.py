@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tasks_engine.backends.buildkit.proto import ops_pb2 as tasks__engine_dot_backends_dot_buildkit_dot_proto_dot_ops__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1tasks_engine/backends/buildkit/proto/worker.proto\x12\x16moby.buildkit.v1.types\x1a.tasks_engine/backends/buildkit/proto/ops.proto\"\xef\x01\n\x0cWorkerRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.moby.buildkit.v1.types.WorkerRecord.LabelsEntry\x12\x1f\n\tplatforms\x18\x03 \x03(\x0b\x32\x0c.pb.Platform\x12\x41\n\x10\x62uildkit_version\x18\x05 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersion\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0f\x42uildkitVersion\x12\x0f\n\x07package\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1tasks_engine/backends/buildkit/proto/worker.proto\x12\x16moby.buildkit.v1.types\x1a.tasks_engine/backends/buildkit/proto/ops.proto\"\xa4\x02\n\x0cWorkerRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.moby.buildkit.v1.types.WorkerRecord.LabelsEntry\x12\x1f\n\tplatforms\x18\x03 \x03(\x0b\x32\x0c.pb.Platform\x12\x33\n\tgc_policy\x18\x04 \x03(\x0b\x32 .moby.buildkit.v1.types.GCPolicy\x12\x41\n\x10\x62uildkit_version\x18\x05 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersion\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x87\x01\n\x08GCPolicy\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x15\n\rkeep_duration\x18\x02 \x01(\x03\x12\x16\n\x0ereserved_space\x18\x03 \x01(\x03\x12\x0f\n\x07\x66ilters\x18\x04 \x03(\t\x12\x16\n\x0emax_used_space\x18\x05 \x01(\x03\x12\x16\n\x0emin_free_space\x18\x06 \x01(\x03\"E\n\x0f\x42uildkitVersion\x12\x0f\n\x07package\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERRECORD_LABELSENTRY']._loaded_options = None
   _globals['_WORKERRECORD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_WORKERRECORD']._serialized_start=126
-  _globals['_WORKERRECORD']._serialized_end=365
-  _globals['_WORKERRECORD_LABELSENTRY']._serialized_start=320
-  _globals['_WORKERRECORD_LABELSENTRY']._serialized_end=365
-  _globals['_BUILDKITVERSION']._serialized_start=367
-  _globals['_BUILDKITVERSION']._serialized_end=436
+  _globals['_WORKERRECORD']._serialized_end=418
+  _globals['_WORKERRECORD_LABELSENTRY']._serialized_start=373
+  _globals['_WORKERRECORD_LABELSENTRY']._serialized_end=418
+  _globals['_GCPOLICY']._serialized_start=421
+  _globals['_GCPOLICY']._serialized_end=556
+  _globals['_BUILDKITVERSION']._serialized_start=558
+  _globals['_BUILDKITVERSION']._serialized_end=627
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,8 @@ def test_announced_vertex_has_no_moments() -> None:
 
 
 def test_completed_vertex_has_both_moments() -> None:
-    vertex = Vertex(digest="d", name="n", started=AT, completed=AT, cached=True, error="no")
+    error = f"no [client error {'a' * 25}]"
+    vertex = Vertex(digest="d", name="n", started=AT, completed=AT, cached=True, error=error)
     assert list(events_of(StatusResponse(vertexes=[vertex]))) == [
         VertexChanged("d", "n", MOMENT, MOMENT, True, "no", ())
     ]

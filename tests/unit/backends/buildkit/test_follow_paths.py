@@ -53,3 +53,34 @@ def test_wildcard_follows_the_links_it_matches(tmp_path: Path) -> None:
 def test_names_with_meaning_in_patterns_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("odd[1]/x*")
     assert resolve(tmp_path, "link") == ["link", "odd\\[1]/x\\*"]
+
+
+def test_wildcard_on_the_way_includes_the_link_it_matches(tmp_path: Path) -> None:
+    (tmp_path / "lib" / "real").mkdir(parents=True)
+    (tmp_path / "lib" / "link").symlink_to("../v2")
+    assert resolve(tmp_path, "lib/l*/x") == ["lib/l*", "v2/x"]
+    assert resolve(tmp_path, "lib/r*/x") == ["lib/r*/x"]
+
+
+def test_folder_with_the_name_of_a_wildcard_may_hold_links(tmp_path: Path) -> None:
+    (tmp_path / "*").mkdir()
+    (tmp_path / "*" / "link").symlink_to("../target")
+    assert resolve(tmp_path, "*/link") == ["*/link", "target"]
+
+
+def test_long_chain_of_links_is_followed(tmp_path: Path) -> None:
+    for number in range(254):
+        (tmp_path / f"l{number}").symlink_to(f"l{number + 1}")
+    assert "l254" in resolve(tmp_path, "l0")
+
+
+def test_wildcard_means_blanks_and_signs_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "!a").symlink_to("one")
+    (tmp_path / " b").symlink_to("two")
+    assert resolve(tmp_path, "!*") == ["!*", "one"]
+    assert resolve(tmp_path, " *") == [" *", "two"]
+
+
+def test_wildcard_without_meaning_follows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "[").symlink_to("elsewhere")
+    assert resolve(tmp_path, "[") == ["["]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_engine.backends.buildkit.errors import ContextError
-from tasks_engine.backends.buildkit.patterns import compile_patterns, escape, without_nested
+from tasks_engine.backends.buildkit.patterns import compile_patterns, escape, name_matcher, without_nested
 
 
 def matches(patterns: list[str], path: str) -> bool:
@@ -43,7 +43,17 @@ def matches(patterns: list[str], path: str) -> bool:
         ("[a-c]x", "bx", True),
         ("[^a-c]x", "bx", False),
         ("[^a-c]x", "dx", True),
-        ("a[^b]c", "a/c", False),
+        ("a[^b]c", "a/c", True),
+        ("a[^b]c", "abc", False),
+        ("a[.-0]c", "a/c", True),
+        ("a[x/]c", "a/c", True),
+        ("a[^b]c/d", "a/c/d", True),
+        ("a[^b]c/d", "a/c/e", False),
+        ("a\\/b", "a/b", True),
+        ("[a-c]/x", "b/x", True),
+        ("[\\-]", "-", True),
+        ("**]", "a/]", True),
+        ("**]", "x]", False),
         ("[[]x", "[x", True),
         ("[\\]]x", "]x", True),
         ("\\*", "*", True),
@@ -70,6 +80,10 @@ def test_pattern_means_these_paths(pattern: str, path: str, expected: bool) -> N
         (["!a", "a"], "a", True),
         (["docs", "!docs/**/*.txt"], "docs/a/b.txt", False),
         (["", "  ", "a"], "a", True),
+        (["a", "!a/b", "a"], "a/b", True),
+        (["a", "!a/b", "a"], "a/b/c", True),
+        (["a", "!a/b", "a", "!a/b/c"], "a/b/c", False),
+        (["*/secret", "!d"], "d/secret", True),
         (["! a", "a"], "a", True),
     ],
 )
@@ -77,10 +91,57 @@ def test_last_match_wins(patterns: list[str], path: str, expected: bool) -> None
     assert matches(patterns, path) is expected
 
 
-@pytest.mark.parametrize("pattern", ["!", "a[", "a[b", "a[z-a]", "[\\"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "!",
+        "a[",
+        "a[b",
+        "[\\",
+        "[",
+        "[^",
+        "[]",
+        "[]a]",
+        "[^]",
+        "[a-]",
+        "[-a]",
+        "[a-b-c]",
+        "a\\",
+        "\\",
+        "**/[",
+        "[a][",
+    ],
+)
 def test_pattern_without_meaning_is_refused(pattern: str) -> None:
     with pytest.raises(ContextError):
         compile_patterns([pattern])
+
+
+def test_empty_range_is_refused_where_it_is_tried() -> None:
+    with pytest.raises(ContextError, match=r"'a\[z-a\]' has an empty range"):
+        matches(["a[z-a]"], "b")
+    assert not matches(["!a[z-a]"], "b")
+    assert matches(["b", "a[z-a]"], "b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*.so", "a.so", True),
+        ("*.so", "b.txt", False),
+        ("**", "a", True),
+        ("a**b", "axb", True),
+        ("\\**", "*x", True),
+        ("!a*", "!ab", True),
+        ("!a*", "ab", False),
+        (" a*", " ab", True),
+        (" a*", "ab", False),
+        ("[", "[", False),
+        ("[z-a]", "z", False),
+    ],
+)
+def test_pattern_of_one_name_has_no_signs_around_it(pattern: str, name: str, expected: bool) -> None:
+    assert name_matcher(pattern)(name) is expected
 
 
 @pytest.mark.parametrize(
@@ -95,6 +156,10 @@ def test_pattern_without_meaning_is_refused(pattern: str) -> None:
         (["**/x"], "any/where", True),
         (["src/**/x"], "src/deep/er", True),
         (["src/**/x"], "lib/deep", False),
+        (["a[^b]c/d"], "a/c", True),
+        (["src/[ab]/c/d"], "src/a/c", True),
+        (["src/[ab]/c"], "lib", False),
+        (["a\\/b/c"], "a/b", True),
     ],
 )
 def test_walk_enters_only_folders_that_can_hold_a_match(
