@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: help venv check lint unit test demo bench fuzz vectors golden schemas proto lock clean
+.PHONY: help venv check lint unit test test-buildkit demo bench fuzz vectors golden schemas proto lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 venv: .venv/installed ## the environment: .venv with locked versions and this folder installed
 
@@ -30,11 +30,17 @@ unit: venv
 test: venv ## the whole suite with real engines and registries, which it starts and stops itself
 	$(BIN)/python runners/local/test_services.py -- $(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
+# Services that are not named here are not there: their tests are skipped, also where CI is set.
+test-buildkit: venv ## the BuildKit client against one daemon of this machine: BUILDKIT_HOST=tcp://… [REGISTRY=host:port]
+	@test -n "$(BUILDKIT_HOST)" || { echo "make test-buildkit: set BUILDKIT_HOST, such as tcp://127.0.0.1:1234"; exit 2; }
+	CI= TASKS_TEST_BUILDKIT="$(BUILDKIT_HOST)" TASKS_TEST_REGISTRY="$(REGISTRY)" $(BIN)/python -m pytest -q \
+	  tests/integration/test_buildkit_client.py tests/integration/test_buildkit_features.py $(PYTEST_ARGS)
+
 demo: venv ## two images built, tested against each other, pushed, read back and pulled again
 	@$(BIN)/python runners/local/demo.py
 
 bench: venv ## the benchmarks; prints ratios measured in one run
-	$(BIN)/python runners/local/test_services.py -- $(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS)
+	$(BIN)/python runners/local/test_services.py -- $(BIN)/python -m tests.benchmarks.run $(BENCH_ARGS)
 
 fuzz: venv ## every parser fed with what a fuzzer finds; ten minutes each, or FUZZ_ARGS="--seconds 60 --target task"
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)

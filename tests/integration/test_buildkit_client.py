@@ -1,26 +1,26 @@
 """The BuildKit client against real daemons: TASKS_TEST_BUILDKIT holds their addresses, separated by commas."""
 
+# Fixtures are imported by name.
+# ruff: noqa: F401, F811
+
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.server
 import io
 import os
 import socket
 import subprocess
 import tarfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from runners.local.images import static_busybox
 from tasks_engine.backends.buildkit.client import BuildKitClient
+from tasks_engine.backends.buildkit.destinations import ToFile
+from tasks_engine.backends.buildkit.docker_config import Credential
 from tasks_engine.backends.buildkit.errors import (
     BuildCanceled,
     BuildFailed,
@@ -28,186 +28,37 @@ from tasks_engine.backends.buildkit.errors import (
     ConnectionLost,
     ContextError,
     DaemonLost,
+    UnsupportedFeature,
 )
+from tasks_engine.backends.buildkit.exporters import Exporter, docker_tar, files_tar, moby
+from tasks_engine.backends.buildkit.ids import random_id
 from tasks_engine.backends.buildkit.progress import (
     Event,
     LogClipped,
-    LogOutput,
-    TransferChanged,
     VertexChanged,
 )
-from tasks_engine.backends.buildkit.session import Credential, random_id
 from tasks_engine.backends.buildkit.sockets import parse_address
-from tasks_engine.backends.buildkit.solve import BuildOptions, Exporter, docker_tar, moby
+from tasks_engine.backends.buildkit.solve import BuildOptions
+from tests.integration.buildkit_daemons import (
+    SHELL,
+    Handler,
+    Relay,
+    add_busybox,
+    buildkit_address,
+    cached_steps,
+    client,
+    context,
+    fresh,
+    ignore,
+    in_run_step,
+    nothing_is_left,
+    output_of,
+    serving,
+    transferred,
+    write,
+)
 
 pytestmark = pytest.mark.buildkit
-
-ADDRESSES = [address for address in os.environ.get("TASKS_TEST_BUILDKIT", "").split(",") if address]
-
-
-@pytest.fixture(params=ADDRESSES or [""])
-def buildkit_address(request: pytest.FixtureRequest) -> str:
-    """Address of a daemon; the test runs once for each."""
-    if not request.param:
-        message = "TASKS_TEST_BUILDKIT is not set: comma-separated addresses like docker+unix:///path"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return str(request.param)
-
-
-@pytest.fixture
-def client(buildkit_address: str) -> Iterator[BuildKitClient]:
-    with BuildKitClient.connect(buildkit_address) as connected:
-        yield connected
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No thread, descriptor or private folder outlives a client."""
-    before = _open_files()
-    yield
-    _wait(
-        lambda: not _our_threads() and _open_files() <= before,
-        f"left open: {_our_threads()} {_open_files() - before}",
-    )
-
-
-def _open_files() -> Counter[str]:
-    """What our descriptors stand for, but for the pollers that gRPC keeps for its next channel."""
-    kinds = Counter[str]()
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            kinds[os.readlink(f"/proc/self/fd/{fd}").partition(":")[0]] += 1
-    del kinds["anon_inode"]
-    return kinds
-
-
-def _our_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-
-
-def _wait(condition: Callable[[], bool], message: str, timeout_s: float = 5.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, message
-        time.sleep(0.01)
-
-
-def add_busybox(folder: Path) -> None:
-    (folder / "busybox").write_bytes(static_busybox())
-    (folder / "busybox").chmod(0o755)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    """A folder with a shell."""
-    folder = tmp_path / "context"
-    folder.mkdir()
-    add_busybox(folder)
-    return folder
-
-
-SHELL = "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n"
-
-
-def write(context: Path, dockerfile: str) -> BuildOptions:
-    """Options of a build of this Dockerfile; steps need no network."""
-    (context / "Dockerfile").write_text(dockerfile)
-    return BuildOptions(context=context, dockerfile=context / "Dockerfile", network="none")
-
-
-def fresh(steps: str) -> str:
-    """A Dockerfile whose RUN steps are not in the daemon's cache."""
-    return f"{SHELL}ENV FRESH={random_id()}\n{steps}"
-
-
-def ignore(_: Event) -> None:
-    pass
-
-
-def output_of(events: list[Event]) -> str:
-    return b"".join(event.data for event in events if isinstance(event, LogOutput)).decode()
-
-
-def transferred(events: list[Event]) -> int:
-    """Bytes of the context that the daemon took."""
-    return max(
-        (
-            event.current
-            for event in events
-            if isinstance(event, TransferChanged) and event.id == "transferring context:"
-        ),
-        default=0,
-    )
-
-
-def cached_steps(events: list[Event]) -> set[str]:
-    latest = {event.digest: event for event in events if isinstance(event, VertexChanged)}
-    return {event.name for event in latest.values() if event.cached}
-
-
-class Relay:
-    """A unix socket in front of the daemon that can be cut or frozen."""
-
-    def __init__(self, path: Path, address: str) -> None:
-        self.docker = parse_address(address).docker
-        self._target = parse_address(address)
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._frozen = threading.Event()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self.address = f"{'docker+' if self.docker else ''}unix://{path}"
-        self._start(self._accept)
-
-    def freeze(self) -> None:
-        """Connections stand, but nothing passes any more."""
-        self._frozen.set()
-
-    def cut(self) -> None:
-        """Ends all connections, and takes no new ones."""
-        for end in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        for end in [*self._sockets, self._listener]:
-            end.close()
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = self._target.dial(5)
-            far.settimeout(None)
-            self._sockets += [near, far]
-            self._start(self._copy, near, far)
-            self._start(self._copy, far, near)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                if not self._frozen.is_set():
-                    target.sendall(data)
-        except OSError:
-            pass
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-def in_run_step(build_events: list[Event], text: str) -> None:
-    _wait(lambda: text in output_of(build_events), f"no '{text}' in {build_events[-3:]}", 20)
-
 
 # --- a daemon and its answers -----------------------------------------------------------------------------------------
 
@@ -216,9 +67,9 @@ def test_daemon_says_what_it_can_do(client: BuildKitClient) -> None:
     info = client.info()
     assert info.kind in {"docker-moby", "docker-containerd", "buildkitd"}
     assert info.workers[0].platforms[0].startswith("linux/")
-    assert {"local", "tar"} <= info.exporters
-    assert info.can_push is (info.kind != "docker-moby")
-    assert info.error_details is bool(info.version)
+    assert {"local", "tar"} <= info.capabilities.exporters
+    assert info.capabilities.can_push is (info.kind != "docker-moby")
+    assert info.capabilities.error_details is bool(info.version)
 
 
 def test_missing_socket_is_told(tmp_path: Path) -> None:
@@ -409,12 +260,12 @@ def test_many_files_arrive(client: BuildKitClient, context: Path) -> None:
 
 def test_image_lands_in_docker(client: BuildKitClient, context: Path) -> None:
     info = client.info()
-    if "moby" not in info.exporters:
+    if "moby" not in info.capabilities.exporters:
         pytest.skip("no image store")
     name = f"bk-{random_id()}:1"
     options = write(context, SHELL)
     result = client.build(
-        BuildOptions(options.context, options.dockerfile, labels={"x": "y"}, exporter=moby([name])),
+        BuildOptions(options.context, options.dockerfile, labels={"x": "y"}, exporters=[moby([name])]),
         on_event=ignore,
     )
     assert (result.image_id or "").startswith("sha256:")
@@ -423,14 +274,13 @@ def test_image_lands_in_docker(client: BuildKitClient, context: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["tar", "docker"])
 def test_tar_comes_back_through_the_sink(client: BuildKitClient, context: Path, kind: str) -> None:
-    if kind not in client.info().exporters:
+    if kind not in client.capabilities().exporters:
         pytest.skip(f"no {kind} exporter")
-    exporter = docker_tar([f"bk-{random_id()}:1"]) if kind == "docker" else Exporter("tar")
-    options = write(context, SHELL)
     sink = io.BytesIO()
-    client.build(
-        BuildOptions(options.context, options.dockerfile, exporter=exporter), on_event=ignore, sink=sink
-    )
+    to = ToFile(sink)
+    exporter = docker_tar([f"bk-{random_id()}:1"], to) if kind == "docker" else files_tar(to)
+    options = write(context, SHELL)
+    client.build(BuildOptions(options.context, options.dockerfile, exporters=[exporter]), on_event=ignore)
     sink.seek(0)
     with tarfile.open(fileobj=sink) as tar:
         assert ("bin/sh" if kind == "tar" else "manifest.json") in tar.getnames()
@@ -444,9 +294,8 @@ def test_sink_that_fails_fails_the_build_with_its_error(client: BuildKitClient, 
     options = write(context, SHELL)
     with pytest.raises(OSError, match="No space left"):
         client.build(
-            BuildOptions(options.context, options.dockerfile, exporter=Exporter("tar")),
+            BuildOptions(options.context, options.dockerfile, exporters=[files_tar(ToFile(Full()))]),
             on_event=ignore,
-            sink=Full(),
         )
 
 
@@ -506,7 +355,7 @@ def locked_registry() -> Iterator[tuple[str, set[str]]]:
     """A registry that refuses everybody: host:port, and the Authorization headers it got."""
     seen: set[str] = set()
 
-    class Refuse(http.server.BaseHTTPRequestHandler):
+    class Refuse(Handler):
         def do_HEAD(self) -> None:
             seen.add(self.headers.get("Authorization", ""))
             self.send_response(401)
@@ -515,23 +364,8 @@ def locked_registry() -> Iterator[tuple[str, set[str]]]:
 
         do_GET = do_HEAD
 
-        def handle_one_request(self) -> None:
-            if self.rfile.peek(1)[:1] != b"\x16":  # type: ignore[attr-defined]
-                return super().handle_one_request()
-            # A TLS hello: daemons try plain http only after an answer like this.
-            self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-            self.close_connection = True
-            return None
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}", seen
-        server.shutdown()
-        thread.join()
+    with serving(Refuse) as host:
+        yield host, seen
 
 
 def test_registry_gets_the_credential_and_its_refusal_is_told(
@@ -566,8 +400,9 @@ def test_error_of_the_credential_callback_is_the_builds(
 def test_unknown_exporter_is_told_soon(client: BuildKitClient, context: Path) -> None:
     started_s = time.monotonic()
     options = write(context, SHELL)
-    error = failure_of(client, BuildOptions(options.context, options.dockerfile, exporter=Exporter("nope")))
-    assert "nope" in error.message
+    unknown = BuildOptions(options.context, options.dockerfile, exporters=[Exporter("nope")])
+    with pytest.raises(UnsupportedFeature, match="can not export to 'nope'"):
+        client.build(unknown, on_event=ignore)
     assert time.monotonic() - started_s < 2
 
 
