@@ -17,6 +17,7 @@ Builds, tests and pushes container images from a task file, with BuildKit, on th
   tasks validate     check a task file; tasks render and tasks plan show what becomes of it
   tasks doctor       see what is there and what is missing
   tasks engine start start an engine of our own on a Linux machine that has none
+  tasks buildkit du  see what fills the build cache; tasks buildkit prune empties it
 """
 
 
@@ -77,7 +78,7 @@ def _run(argv: list[str]) -> int:
     import argparse
     import os
 
-    from tasks_engine.cli import doctor, engine, run, show
+    from tasks_engine.cli import buildkit, doctor, engine, run, show
     from tasks_engine.errors import ExitCode
     from tasks_engine.settings import read_settings
 
@@ -90,6 +91,7 @@ def _run(argv: list[str]) -> int:
     show.add_parsers(commands)
     doctor.add_parser(commands)
     engine.add_parser(commands)
+    buildkit.add_parser(commands)
     arguments = parser.parse_args(argv)
     if not hasattr(arguments, "execute"):
         parser.print_help(sys.stderr)
