@@ -1,9 +1,9 @@
 """`make bench`: what tasks costs, beside its peers in the same run. Prints a table of ratios.
 
-    python tests/benchmarks/run.py [--write]     with the services of runners/local/test_services.py
+    python -m tests.benchmarks.run [--write] [--only NAME]     with the services of runners/local/test_services.py
 
 Machines differ and are noisy: only the ratios mean something. Pairs are measured in turn, A B A B, and the
-medians are compared. `--write` keeps the table in RESULTS.md.
+medians are compared. `--write` keeps the table in RESULTS.md; `--only` measures one of the groups.
 """
 
 from __future__ import annotations
@@ -15,35 +15,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
 
 from tasks_engine.backends import buildkit
-from tasks_engine.backends.embedded.packages import fetch_packages
+from tests.benchmarks.buildkit_client import buildkit_client
+from tests.benchmarks.measuring import (
+    ENGINE,
+    ROOT,
+    Result,
+    at_most,
+    compare,
+    context,
+    environ,
+    in_turn,
+    process,
+    unpack_buildx,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BIN = Path(sys.executable).parent
 TASKS = str(BIN / "tasks")
-ENGINE = os.environ.get("TASKS_TEST_ENGINE", "")
-PACKAGES = Path(os.environ.get("TASKS_TEST_PACKAGE_CACHE") or ROOT / ".state" / "packages")
-
-
-@dataclass(frozen=True)
-class Result:
-    what: str
-    ours: str
-    peer: str
-    ratio: float
-    limit: float
-
-    @property
-    def verdict(self) -> str:
-        return "ok" if self.ratio <= self.limit else "OVER"
 
 
 def main() -> int:
@@ -53,11 +48,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tasks-bench-") as name:
         folder = Path(name)
         buildx = unpack_buildx(folder)
-        for measure in (startup, task_language, sequential_steps, cached_build, parallel_builds, memory):
+        groups = (
+            startup,
+            task_language,
+            sequential_steps,
+            cached_build,
+            parallel_builds,
+            memory,
+            buildkit_client,
+        )
+        only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
+        for measure in groups:
+            if only not in ("", measure.__name__):
+                continue
             for result in measure(folder, buildx):
                 results.append(result)
                 print(row(result), flush=True)
-    if "--write" in sys.argv:
+    if "--write" in sys.argv and not only:
         write(results)
     return 0
 
@@ -170,50 +177,11 @@ def memory(folder: Path, _: str) -> list[Result]:
     )
     process([sys.executable, "-c", script], environ(folder))
     peak_mb = int(report.read_text()) / 1024
-    limit_mb = 150
-    return [
-        Result(
-            "peak memory of `tasks run` sending 500 MB / 150 MB",
-            f"{peak_mb:.0f} MB",
-            f"{limit_mb} MB",
-            peak_mb / limit_mb,
-            1.0,
-        )
-    ]
-
-
-def context(project: Path, content: str) -> None:
-    project.mkdir(parents=True)
-    (project / "file").write_text(content)
-    (project / "Dockerfile").write_text("FROM busybox\nCOPY file /\nRUN cat /file\n")
-
-
-def unpack_buildx(folder: Path) -> str:
-    fetch_packages(["docker-buildx"], "trixie", folder / "buildx", lambda _: None, cache_dir=PACKAGES)
-    return str(folder / "buildx/usr/libexec/docker/cli-plugins/docker-buildx")
-
-
-def environ(folder: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "DOCKER_HOST": ENGINE,
-        "TASKS_STATE_DIR": str(folder / "state"),
-    }
+    return [at_most("peak memory of `tasks run` sending 500 MB", peak_mb, 150)]
 
 
 def run_command(project: Path) -> list[str]:
     return [TASKS, "run", str(project)]
-
-
-def process(command: Sequence[str], env: dict[str, str] | None = None) -> float:
-    """Seconds of a whole process, which must succeed."""
-    started = time.perf_counter()
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    elapsed = time.perf_counter() - started
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(command)} failed:\n{done.stdout.decode()}\n{done.stderr.decode()}")
-    return elapsed
 
 
 def run_span(project: Path, folder: Path) -> float:
@@ -259,7 +227,7 @@ def bare_solve(project: Path) -> Callable[[], float]:
     options = buildkit.BuildOptions(
         context=project,
         dockerfile=project / "Dockerfile",
-        exporter=buildkit.moby(["docker.io/bench/one:latest"]),
+        exporters=[buildkit.moby(["docker.io/bench/one:latest"])],
     )
 
     def solve() -> float:
@@ -269,17 +237,6 @@ def bare_solve(project: Path) -> Callable[[], float]:
 
     solve()
     return solve
-
-
-def in_turn(ours: Callable[[], float], peer: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Medians of both, measured A B A B after one round that does not count."""
-    ours(), peer()
-    pairs = [(ours(), peer()) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
-
-
-def compare(what: str, ours_s: float, peer_s: float, limit: float) -> Result:
-    return Result(what, f"{ours_s * 1000:.0f} ms", f"{peer_s * 1000:.0f} ms", ours_s / peer_s, limit)
 
 
 def row(result: Result) -> str:
