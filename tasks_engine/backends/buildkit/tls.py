@@ -176,14 +176,6 @@ class TlsSocket:
         """Of every read and write of the socket below, in seconds; None for none."""
         self._connection.settimeout(timeout_s)
 
-    def gettimeout(self) -> float | None:
-        """What `settimeout` set."""
-        return self._connection.gettimeout()
-
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        """Of the socket below."""
-        self._connection.setsockopt(level, option, value)
-
     def fileno(self) -> int:
         """Of the socket below. That it is readable does not mean that `recv` has something."""
         return self._connection.fileno()

@@ -16,6 +16,7 @@ from tasks_engine.backends.buildkit.container_pipe import (
     dial_container,
 )
 from tasks_engine.backends.buildkit.errors import ConnectError
+from tests.open_files import open_files
 
 ID = "0123456789abcdef" * 4
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -91,7 +92,7 @@ StartEngine = Callable[..., Engine]
 
 @pytest.fixture
 def start() -> Iterator[StartEngine]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     engines: list[Engine] = []
 
     def start(*answers: bytes) -> Engine:
@@ -101,7 +102,7 @@ def start() -> Iterator[StartEngine]:
     yield start
     for engine in engines:
         engine.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
 
 
 def open_pipe(

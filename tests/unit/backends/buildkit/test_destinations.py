@@ -12,13 +12,14 @@ import pytest
 from tasks_engine.backends.buildkit import destinations
 from tasks_engine.backends.buildkit.destinations import ToFile, ToPath
 from tasks_engine.backends.buildkit.errors import ExportError
+from tests.open_files import open_files
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     yield
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
     assert not list(tmp_path.rglob(".buildkit-*"))
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from tasks_engine.backends.buildkit import docker_load
 from tasks_engine.backends.buildkit.docker_load import DockerLoad
 from tasks_engine.backends.buildkit.errors import ConnectError, ExportError
 from tasks_engine.backends.buildkit.http_answers import read_answer
+from tests.open_files import open_files
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 LOADED = b'{"stream":"Loaded image: app:1\\n"}\r\n'
@@ -92,7 +92,7 @@ def answers(*pieces: bytes) -> Callable[[Engine], None]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[[Callable[[Engine], None]], Engine]]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     engines: list[Engine] = []
 
     def start(script: Callable[[Engine], None]) -> Engine:
@@ -102,7 +102,7 @@ def start() -> Iterator[Callable[[Callable[[Engine], None]], Engine]]:
     yield start
     for engine in engines:
         engine.join()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
     assert not [thread for thread in threading.enumerate() if thread.name == "buildkit-docker-load"]
 
 

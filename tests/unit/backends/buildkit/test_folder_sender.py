@@ -15,6 +15,7 @@ from tasks_engine.backends.buildkit import filesync
 from tasks_engine.backends.buildkit.errors import ContextError
 from tasks_engine.backends.buildkit.filesync import FIN, FolderSender, Selection, data_packet, go_mode
 from tasks_engine.backends.buildkit.proto.fsutil_pb2 import Packet, Stat
+from tests.open_files import open_files
 
 
 class Requests:
@@ -79,14 +80,14 @@ class Receiver:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     yield
     while Receiver.opened:
         Receiver.opened.pop().hang_up()
     for thread in threading.enumerate():
         if thread.name == "buildkit-requests":
             thread.join()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
 
 
 @pytest.mark.parametrize(

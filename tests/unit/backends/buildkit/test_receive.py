@@ -12,6 +12,7 @@ from tasks_engine.backends.buildkit.errors import ExportError
 from tasks_engine.backends.buildkit.filesync import END_OF_LISTING, FIN, data_packet, error_packet
 from tasks_engine.backends.buildkit.proto.fsutil_pb2 import Packet, Stat
 from tasks_engine.backends.buildkit.receive import MAX_DEPTH, MAX_IN_FLIGHT, FolderReceiver
+from tests.open_files import open_files
 
 FOLDER, SYMLINK, FIFO = 1 << 31, 1 << 27, 1 << 25
 TIME_NS = 1_234_567_890_123_456_789
@@ -38,9 +39,9 @@ def tree(root: Path) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     yield
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
     assert not list(tmp_path.rglob(".buildkit-*"))
 
 
