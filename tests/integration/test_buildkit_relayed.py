@@ -94,6 +94,9 @@ class Relay:
                         wrapped.do_handshake()
                     except ssl.SSLError:
                         return self._hang_up(socket.socket(fileno=wrapped.detach()))
+                    # As gRPC's server in Go does; Docker's HTTP server would go on in the protocol that was chosen.
+                    if wrapped.selected_alpn_protocol() != ("h2" if self._as_buildkitd else None):
+                        return None
                     wrapped.settimeout(None)
                     self._connect(wrapped)
             else:
@@ -146,6 +149,7 @@ class Certificates:
         context.load_cert_chain(self.folder / "server.pem", self.folder / "server.key")
         context.load_verify_locations(self.folder / "ca.pem")
         context.verify_mode = ssl.CERT_REQUIRED
+        context.set_alpn_protocols(["h2", "http/1.1"])
         return context
 
 

@@ -149,6 +149,7 @@ class BuildKitClient:
             build.begin()
         except BaseException:
             session.close()
+            # It may have failed because of `close`, which says more.
             self._check_open()
             raise
         if self._closed:

@@ -217,5 +217,5 @@ def _why(error: Exception) -> str:
 
 def load_into_docker(address: str, tls: TlsFiles | None = None) -> DockerLoad:
     """The Docker Engine at unix:///path or tcp://host:port. Raises ConnectError for what is no such address."""
-    place = parse_address(address)
+    place = parse_address(f"docker+{address}")
     return DockerLoad(lambda: place.dial(CONNECT_TIMEOUT_S, tls))

@@ -80,8 +80,10 @@ class Address:
             return connection
         from tasks_engine.backends.buildkit.tls import wrap
 
+        # A gRPC server insists on the offer; Docker would take it, and answer our HTTP/1.1 with HTTP/2.
+        protocols = ("h2",) if self.is_plain else ()
         try:
-            return wrap(connection, tls, self.host.strip("[]"), timeout_s)
+            return wrap(connection, tls, self.host.strip("[]"), timeout_s, alpn=protocols)
         except BaseException:
             connection.close()
             raise
@@ -101,7 +103,7 @@ class Address:
         return connection
 
 
-_CONTAINER = re.compile(r"docker-container://(?P<name>[a-zA-Z0-9][a-zA-Z0-9_.-]*)/?")
+_CONTAINER = re.compile(r"docker-container://(?P<name>[a-zA-Z0-9][a-zA-Z0-9_.-]+)/?")
 _UNIX = re.compile(r"(?P<docker>docker\+)?unix://(?P<path>/.+)")
 _TCP = re.compile(r"(?P<docker>docker\+)?tcp://(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})/?")
 _DEFAULT_DOCKER = "unix:///var/run/docker.sock"

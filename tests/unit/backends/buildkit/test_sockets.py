@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_engine.backends.buildkit import tls
 from tasks_engine.backends.buildkit.errors import ConnectError
 from tasks_engine.backends.buildkit.sockets import Bridge, Connection, Relay, parse_address, upgrade
 
@@ -37,11 +38,34 @@ def test_address_says_kind_and_place(text: str, docker: bool, target: str) -> No
     assert (address.docker, address.grpc_target) == (docker, target)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "protocols"), [("tcp", ("h2",)), ("docker+tcp", ()), ("docker-container", ())]
+)
+def test_tls_offers_http2_only_where_it_is_spoken_at_once(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, protocols: tuple[str, ...]
+) -> None:
+    """A gRPC server in Go refuses who does not offer it; Docker would answer the upgrade with HTTP/2."""
+    offered: list[tuple[str, ...]] = []
+
+    def wrap(connection: socket.socket, *_: object, alpn: tuple[str, ...]) -> socket.socket:
+        offered.append(alpn)
+        connection.close()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(tls, "wrap", wrap)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        address = "docker-container://bk" if scheme == "docker-container" else f"{scheme}://{place}"
+        with pytest.raises((OSError, ConnectError)):
+            parse_address(address, f"tcp://{place}").dial(5, tls.TlsFiles())
+    assert set(offered) == {protocols}
+
+
 def test_container_is_reached_through_its_engine() -> None:
     place = parse_address("docker-container://builder-1", "tcp://engine:2375")
     assert (place.container, place.host, place.port) == ("builder-1", "engine", 2375)
     assert (place.docker, place.is_plain, place.text) == (False, False, "docker-container://builder-1")
-    assert parse_address("docker-container://b").path == "/var/run/docker.sock"
+    assert parse_address("docker-container://bk").path == "/var/run/docker.sock"
 
 
 @pytest.mark.parametrize(
