@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks_engine.backends.credential_arguments import GivenCredential
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.docker.endpoint import Endpoint, find_embedded, find_endpoint
-from tasks_engine.backends.executors import RunExecutor
+from tasks_engine.backends.executors import Machine, RunExecutor
 from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on
 from tasks_engine.backends.secrets import EnvironmentResolver, FileResolver, SecretBook, resolve_all
 from tasks_engine.backends.unsupported import refuse_unsupported, unused
@@ -103,11 +103,15 @@ class LocalRun:
             plan,
             context,
             self.folder,
-            engine.endpoint,
-            settings.buildkit_host,
+            Machine(
+                engine.endpoint,
+                settings.buildkit_host,
+                settings.buildkit_tls_dir,
+                settings.registries,
+                settings.policy,
+            ),
             DockerConfigCredentials(settings.docker_config_dir, secrets.credentials),
             book,
-            settings.buildkit_tls_dir,
         )
         try:
             self._executor.open()

@@ -8,9 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from tasks_engine.errors import UsageError
+from tasks_engine.policy import Policy
 
-#: key of the settings file -> type of its value
-_FILE_KEYS: Mapping[str, type] = {"registry": str, "image_aliases": dict}
+
+@dataclass(frozen=True)
+class RegistrySettings:
+    """How registries are reached."""
+
+    #: `registry[/prefix]` -> what is asked instead
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    #: `host[:port]` of those that are asked over plain HTTP, or TLS without checks
+    insecure: frozenset[str] = frozenset()
+    #: `host[:port]` -> file with certificates of authorities
+    ca_files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HistorySettings:
+    """What is kept of finished runs of this machine; the oldest go first."""
+
+    keep_bytes: int = 1_000_000_000
+    keep_runs: int = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,9 @@ class Settings:
     image_aliases: Mapping[str, str] = field(default_factory=dict)
     #: ca.pem, cert.pem and key.pem for a buildkitd at tcp://; None: no TLS
     buildkit_tls_dir: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+    policy: Policy = field(default_factory=Policy)
+    history: HistorySettings = field(default_factory=HistorySettings)
 
     @property
     def runs_dir(self) -> Path:
@@ -47,10 +68,11 @@ def read_settings(
     home = Path(environ.get("HOME") or "/")
     state_home = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
     chosen = state_dir or Path(environ.get("TASKS_STATE_DIR") or state_home / "tasks")
-    from_file = _read_file(environ, home)
+    from_file = _from_file(environ, home)
     tls_dir = environ.get("TASKS_BUILDKIT_TLS_DIR", "").strip()
     if registry is None:
-        registry = environ.get("TASKS_REGISTRY", "").strip() or from_file.get("registry", "")
+        registry = environ.get("TASKS_REGISTRY", "").strip() or from_file.pop("registry", "")
+    from_file.pop("registry", None)
     return Settings(
         state_dir=chosen.absolute(),
         docker_config_dir=Path(environ.get("DOCKER_CONFIG") or home / ".docker"),
@@ -59,40 +81,22 @@ def read_settings(
         buildkit_tls_dir=Path(tls_dir) if tls_dir else None,
         registry=registry,
         environ=environ,
-        image_aliases=from_file.get("image_aliases", {}),
+        **from_file,
     )
 
 
-def _read_file(environ: Mapping[str, str], home: Path) -> Mapping[str, Any]:
+def _from_file(environ: Mapping[str, str], home: Path) -> dict[str, Any]:
+    """Field of Settings -> value, of those the file sets. Raises UsageError."""
     given = environ.get("TASKS_CONFIG")
     config_home = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     path = Path(given) if given else config_home / "tasks" / "settings.toml"
-    if not given and not path.exists():
-        return {}
-    import tomllib  # only where there may be a file: most have none
-
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         if given:
             raise UsageError(
                 f"settings file {path} does not exist",
                 hint="TASKS_CONFIG names it: correct or unset that variable",
-            ) from None
+            )
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"settings file {path} cannot be read: {error}") from error
-    for key, value in settings.items():
-        if key not in _FILE_KEYS:
-            raise UsageError(
-                f"settings file {path} has an unknown key '{key}'", hint=f"known: {', '.join(_FILE_KEYS)}"
-            )
-        if not isinstance(value, _FILE_KEYS[key]):
-            what = "a table" if _FILE_KEYS[key] is dict else "text"
-            raise UsageError(f"'{key}' in settings file {path} must be {what}")
-    for name, image in settings.get("image_aliases", {}).items():
-        if not (name.isascii() and name.isalnum() and isinstance(image, str)):
-            raise UsageError(
-                f"image alias '{name}' in settings file {path} must be letters and digits that stand for text"
-            )
-    return settings
+    from tasks_engine.settings_file import read_file  # most machines have no such file
+
+    return read_file(path)

@@ -11,9 +11,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks_engine import sizes
 from tasks_engine.cli.text import safe
 from tasks_engine.errors import ExitCode, UsageError
 from tasks_engine.settings import Settings
+from tasks_engine.sizes import size_text
 
 if TYPE_CHECKING:
     from tasks_engine.backends.buildkit import BuildKitClient, CacheRecord, HistoryRecord
@@ -29,9 +31,7 @@ example:
   tasks buildkit history                  the builds it remembers
   BUILDKIT_HOST=docker-container://buildkitd tasks buildkit info"""
 
-_SIZE = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*(?:([kmgt])(i)?)?b?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,12})([smhdw])")
-_MAX_SIZE = 1 << 62
 #: a hundred years
 _MAX_SECONDS = 3_155_760_000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -93,15 +93,11 @@ def add_parser(commands: Any) -> None:
 
 
 def parse_size(text: str) -> int:
-    """Bytes: "10GB" counts in thousands, "10GiB" in 1,024s. Raises argparse.ArgumentTypeError."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size: write 10GB, 512MiB or bytes")
-    power = " kmgt".index(match[2].lower()) if match[2] else 0
-    size = float(match[1]) * (1024 if match[3] else 1000) ** power
-    if size > _MAX_SIZE:
-        raise argparse.ArgumentTypeError(f"'{text}' is more than any disk has")
-    return int(size)
+    """Bytes. Raises argparse.ArgumentTypeError."""
+    try:
+        return sizes.parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_duration(text: str) -> int:
@@ -167,7 +163,7 @@ def _info(client: BuildKitClient, arguments: argparse.Namespace) -> int:
 def _policy(policy: Any) -> str:
     parts = []
     if policy.max_used_bytes or policy.reserved_bytes:
-        parts.append(f"up to {_size(policy.max_used_bytes or policy.reserved_bytes)}")
+        parts.append(f"up to {size_text(policy.max_used_bytes or policy.reserved_bytes)}")
     if policy.keep_s:
         parts.append(f"for {policy.keep_s / 3600:.0f} h")
     if policy.filters:
@@ -184,7 +180,7 @@ def _disk_usage(client: BuildKitClient, arguments: argparse.Namespace) -> int:
     in_use = sum(record.size_bytes for record in records if record.in_use)
     shared = sum(record.size_bytes for record in records if record.shared)
     total = sum(record.size_bytes for record in records)
-    print(f"total {_size(total)}, in use {_size(in_use)}, shared with images {_size(shared)}")
+    print(f"total {size_text(total)}, in use {size_text(in_use)}, shared with images {size_text(shared)}")
     return ExitCode.SUCCEEDED
 
 
@@ -204,7 +200,7 @@ def _prune(client: BuildKitClient, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json([asdict(record) for record in removed])
     else:
-        print(f"removed {_size(sum(record.size_bytes for record in removed))}")
+        print(f"removed {size_text(sum(record.size_bytes for record in removed))}")
     return ExitCode.SUCCEEDED
 
 
@@ -251,19 +247,10 @@ def _print_records(records: Iterable[CacheRecord]) -> None:
             f" [{name}]" for name, has in (("in use", record.in_use), ("shared", record.shared)) if has
         )
         print(
-            f"{_size(record.size_bytes):>9}  {safe(record.type):<20}  {used:<16}  {safe(record.id)[:12]}  "
+            f"{size_text(record.size_bytes):>9}  {safe(record.type):<20}  {used:<16}  {safe(record.id)[:12]}  "
             f"{safe(record.description)[:100]}{marks}",
             flush=True,
         )
-
-
-def _size(size_bytes: int) -> str:
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _print_json(value: dict[str, Any] | Sequence[Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.docker.endpoint import Endpoint
-from tasks_engine.backends.executors import RunExecutor
+from tasks_engine.backends.executors import Machine, RunExecutor
 from tasks_engine.backends.fakes import FakeExecutor, Gate, Write, exits
 from tasks_engine.backends.run_folder import RunFolder
 from tasks_engine.backends.run_ids import new_run_id
@@ -68,7 +68,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     folder = RunFolder.create(tmp_path / "runs", run_id)
     endpoint = Endpoint(require("TASKS_TEST_ENGINE"), "the tests")
     executor = RunExecutor(
-        plan, context, folder, endpoint, "", DockerConfigCredentials(tmp_path), SecretBook()
+        plan, context, folder, Machine(endpoint), DockerConfigCredentials(tmp_path), SecretBook()
     )
     executor.open()
     executor.prepare()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks_engine.errors import ExitCode, UsageError
+from tasks_engine.policy import DockerSocket, Policy
 from tasks_engine.settings import Settings, read_settings
 
 Read = Callable[..., Settings]
@@ -87,15 +88,28 @@ def test_the_file_may_stand_elsewhere(read: Read, tmp_path: Path) -> None:
     [
         ("registry = ", "cannot be read: Invalid value", ""),
         ("[image_aliases", "cannot be read: Expected ']'", ""),
-        ("colour = 1", "has an unknown key 'colour'", "known: registry, image_aliases"),
+        (
+            "colour = 1",
+            "has an unknown key 'colour'",
+            "known: registry, image_aliases, registries, policy, history",
+        ),
+        ("[history]\nkeep = 1", "has an unknown key 'history.keep'", "known: keep_bytes, keep_runs"),
+        ("history = 1", "'history' in settings file", ""),
+        ("[history]\nkeep_bytes = 'much'", "'much' is no size", ""),
+        ("[history]\nkeep_runs = -1", "must be a whole number, 0 or more", ""),
+        ("[policy]\nprivileged = 'no'", "must be true or false", ""),
+        ("[policy]\ndocker_socket = 'maybe'", "must be one of auto, always, never", ""),
+        ("[policy]\nmax_cpus = true", "must be a number, 0 or more", ""),
+        ("[policy]\nallowed_registries = 'a'", "must be a list of texts", ""),
+        ("[registries]\nmirrors = {a = 1}", "must be a table of texts", ""),
         ("registry = 5", "'registry' in settings file", ""),
         ("registry = true", "must be text", ""),
         ("image_aliases = 'x'", "'image_aliases' in settings file", ""),
         ("image_aliases = []", "must be a table", ""),
-        ("[image_aliases]\nbash = 5", "image alias 'bash' in settings file", ""),
-        ("[image_aliases]\n'a-b' = 'c'", "must be letters and digits that stand for text", ""),
-        ("[image_aliases]\n'' = 'c'", "image alias '' in settings file", ""),
-        ("[image_aliases]\n'ä' = 'c'", "image alias 'ä' in settings file", ""),
+        ("[image_aliases]\nbash = 5", "letters and digits that stand for text, unlike 'bash'", ""),
+        ("[image_aliases]\n'a-b' = 'c'", "letters and digits that stand for text, unlike 'a-b'", ""),
+        ("[image_aliases]\n'' = 'c'", "letters and digits that stand for text, unlike ''", ""),
+        ("[image_aliases]\n'ä' = 'c'", "letters and digits that stand for text, unlike 'ä'", ""),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told_with_its_path(
@@ -122,6 +136,27 @@ def test_a_file_that_is_no_text_is_told(read: Read, tmp_path: Path) -> None:
         read(environ={"TASKS_CONFIG": str(path)})
     with pytest.raises(UsageError, match="cannot be read"):
         read(environ={"TASKS_CONFIG": str(tmp_path)})
+
+
+def test_the_file_says_how_registries_are_reached_what_steps_may_do_and_what_is_kept(read: Read) -> None:
+    settings = read(
+        "[registries]\n"
+        'mirrors = { "mcr.microsoft.com" = "127.0.0.1:5000/mcr" }\n'
+        'insecure = ["10.0.0.5:5000"]\n'
+        'ca_files = { "r.io" = "/etc/ca.pem" }\n'
+        "[policy]\n"
+        'docker_socket = "never"\nprivileged = false\nmax_cpus = 1.5\nmax_memory_bytes = "2GiB"\n'
+        "[history]\n"
+        'keep_bytes = "1.5GB"\nkeep_runs = 5\n'
+    )
+    assert settings.registries.mirrors == {"mcr.microsoft.com": "127.0.0.1:5000/mcr"}
+    assert settings.registries.insecure == {"10.0.0.5:5000"}
+    assert settings.registries.ca_files == {"r.io": Path("/etc/ca.pem")}
+    assert settings.policy == Policy(
+        docker_socket=DockerSocket.NEVER, privileged=False, max_cpus=1.5, max_memory_bytes=2 << 30
+    )
+    assert (settings.history.keep_bytes, settings.history.keep_runs) == (1_500_000_000, 5)
+    assert settings.registry == ""
 
 
 def test_the_example_file_changes_nothing(read: Read) -> None:
