@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from runners.local.images import ensure_busybox
+from tasks_engine.backends.buildkit.client import BuildKitClient
+from tasks_engine.backends.buildkit.destinations import ToFile
+from tasks_engine.backends.buildkit.errors import BuildKitError, ConnectError, ConnectionLost
+from tasks_engine.backends.buildkit.exporters import files_tar
+from tasks_engine.backends.buildkit.progress import Event, LogOutput
+from tasks_engine.backends.buildkit.solve import BuildOptions
 from tasks_engine.backends.embedded.engine import EmbeddedEngine
 from tasks_engine.backends.embedded.processes import find_by_root
 from tests.end_to_end.conftest import Tasks, assert_nothing_left
+from tests.open_files import open_files
 from tests.services import require
 
 pytestmark = pytest.mark.docker
@@ -95,3 +104,39 @@ def test_an_engine_killed_in_a_step_ends_the_run_and_is_cleaned_up_later(sacrifi
     assert tasks("run", str(project("steps: [{cmd: busybox true}]"))).exit_code == 0
     assert_nothing_left(sacrifice.url, [run_id])
     assert not (state_dir / "runs" / run_id / "workspace").exists()
+
+
+def test_a_client_whose_daemon_is_killed_says_so_at_once_and_leaves_nothing(sacrifice, tmp_path):
+    sacrifice.start()
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 300\n")
+    options = BuildOptions(context=tmp_path, no_cache=True)
+    address = f"docker+{sacrifice.url}"
+    came_up = threading.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, LogOutput) and b"up" in event.data:
+            came_up.set()
+
+    threads, files = set(threading.enumerate()), open_files()
+    with BuildKitClient.connect(address) as client:
+        build = client.start(options, on_event=watch)
+        assert came_up.wait(60)
+        sacrifice.kill()
+        killed_at = time.monotonic()
+        with pytest.raises(ConnectionLost):
+            build.wait()
+        assert time.monotonic() - killed_at < 10
+        # Killed and not there any more: the same client says so, too.
+        with pytest.raises(BuildKitError):
+            client.build(options)
+    with pytest.raises(ConnectError):
+        BuildKitClient.connect(address, timeout_s=1)
+    assert {each.name for each in set(threading.enumerate()) - threads} == set()
+
+    sacrifice.start()
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo again > /word\n")
+    result = io.BytesIO()
+    with BuildKitClient.connect(address) as client:
+        client.build(BuildOptions(context=tmp_path, exporters=[files_tar(ToFile(result))]))
+    assert b"again" in result.getvalue()
+    assert open_files() - files == set()
