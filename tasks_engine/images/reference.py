@@ -68,8 +68,7 @@ def parse_reference(text: str) -> Reference:
     path, colon, tag = path.partition(":")
     if colon and not _TAG.match(tag):
         raise InvalidReference(f"'{tag}' is not a tag")
-    if registry in _HUB_ALIASES:
-        registry = DOCKER_HUB
+    registry = DOCKER_HUB if registry in _HUB_ALIASES else registry
     if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     if not _REGISTRY.match(registry):
@@ -77,6 +76,12 @@ def parse_reference(text: str) -> Reference:
     if not _REPOSITORY.match(path) or len(path) > 255:
         raise InvalidReference(_name_problem(path.removeprefix("library/")))
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
+
+
+def normal_registry(name: str) -> str:
+    """A registry's name in lower case; Docker Hub has several names, and this is the one that references have."""
+    lower = name.lower()
+    return DOCKER_HUB if lower in _HUB_ALIASES else lower
 
 
 def _name_problem(path: str) -> str:
