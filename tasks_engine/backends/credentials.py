@@ -6,7 +6,7 @@ A registry is asked for by name; the whole configuration never leaves this modul
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,16 +32,35 @@ class DockerConfigCredentials:
     Thread-safe.
     """
 
-    def __init__(self, config_folder: Path, given: Iterable[GivenCredential] = ()) -> None:
-        """Raises RegistryError for a given login that needs a vault or an identity."""
+    def __init__(
+        self,
+        config_folder: Path,
+        given: Iterable[GivenCredential] = (),
+        on_value: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """`on_value` is told of every password and token that is handed out.
+
+        Raises RegistryError for a given login that needs a vault or an identity: `given_logins` resolves those.
+        """
         self._config = DockerConfig(config_folder)
+        self._on_value = on_value
+        given = tuple(given)
         self._given = {config_key(each.registry): _given_login(each) for each in given}
+        self._given_names = frozenset(each.registry for each in given)
 
     def find(self, registry: str) -> Credential | None:
         """The login for `host[:port]`, None when there is none.
 
         Raises RegistryError for a damaged configuration or a credential helper that fails.
         """
+        credential = self._found(registry)
+        if credential is not None:
+            self._on_value(
+                (credential.password or credential.identity_token).encode("utf-8", "surrogateescape")
+            )
+        return credential
+
+    def _found(self, registry: str) -> Credential | None:
         key = config_key(registry)
         if key in self._given:
             return self._given[key]
@@ -54,9 +73,9 @@ class DockerConfigCredentials:
         return Credential(found.username, found.secret)
 
     def subset(self, registries: Iterable[str]) -> dict[str, Any]:
-        """A docker configuration with the logins of these registries and nothing else."""
+        """A docker configuration with the logins of these registries, those that were given, and nothing else."""
         auths: dict[str, Any] = {}
-        for registry in sorted(registries):
+        for registry in sorted({*registries, *self._given_names}):
             credential = self.find(registry)
             if credential is not None:
                 auths[config_key(registry)] = _auth_entry(credential)
@@ -79,7 +98,7 @@ def _registry_errors() -> Iterator[None]:
 def _given_login(given: GivenCredential) -> Credential:
     if (given.username_kind, given.password_kind) != (ValueKind.OPAQUE, ValueKind.OPAQUE):
         raise RegistryError(
-            f"the credential for '{given.registry}' needs a vault or an identity, which this version of tasks lacks",
+            f"the credential for '{given.registry}' needs a vault or an identity, which was not asked",
             hint="give user name and password as text: both types opaque",
         )
     return Credential(given.username, given.password)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from tasks_engine.backends.fakes import PATIENCE_S
+from tasks_engine.backends.revealing import revealed
 from tasks_engine.backends.secrets import (
     MAX_BYTES,
     EnvironmentResolver,
     FileResolver,
     SecretBook,
+    all_resolvers,
     resolve_all,
-    revealed,
 )
 from tasks_engine.definition.model import Secret
 from tasks_engine.definition.template.secret_text import END, START, has_token, secret, secret_value
@@ -102,39 +103,25 @@ def test_an_error_names_the_secret_and_keeps_its_hint() -> None:
     )
 
 
-def test_of_several_errors_the_first_in_the_file_counts() -> None:
-    later_failed = threading.Event()
+def test_the_first_error_counts_while_other_secrets_are_waited_for() -> None:
+    over = threading.Event()
 
     class Failing:
         def resolve(self, address: str, client_id: str) -> bytes:
-            if address == "x:first":
-                assert later_failed.wait(PATIENCE_S)
-            else:
-                later_failed.set()
-            raise SecretError(f"{address} is gone")
-
-    with pytest.raises(SecretError, match="secret 'a': x:first is gone"):
-        resolve_all([Secret("a", "x:first"), Secret("b", "x:second")], {"x": Failing()})
-
-
-def test_five_secrets_are_asked_for_at_the_same_time() -> None:
-    together = threading.Barrier(5, timeout=PATIENCE_S)
-    lock = threading.Lock()
-    running, most = 0, 0
-
-    class Slow:
-        def resolve(self, address: str, client_id: str) -> bytes:
-            nonlocal running, most
-            with lock:
-                running += 1
-                most = max(most, running)
-            together.wait()  # breaks unless five come at once
-            with lock:
-                running -= 1
+            if address == "x:second":
+                raise SecretError(f"{address} is gone")
+            over.wait(PATIENCE_S)
             return b""
 
-    resolve_all([Secret(str(number), "x:") for number in range(15)], {"x": Slow()})
-    assert most == 5
+    with pytest.raises(SecretError, match="secret 'b': x:second is gone"):
+        resolve_all([Secret("a", "x:first"), Secret("b", "x:second")], {"x": Failing()})
+    over.set()
+
+
+def test_every_kind_of_address_has_its_resolver(tmp_path: Path) -> None:
+    resolvers = all_resolvers({"A": "1"}, tmp_path)
+    assert sorted(resolvers) == ["env", "file", "https", "keyvault", "vault"]
+    assert resolvers["env"].resolve("env:A", "") == b"1"
 
 
 def test_a_token_becomes_its_value_wherever_it_stands() -> None:
