@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
+from tasks_engine.backends.contexts.fetch import fetch_context
+from tasks_engine.backends.contexts.model import FetchedContext, FetchOptions, Revision
+from tasks_engine.backends.temporary_folders import context_folder
+from tasks_engine.definition.build_context import parse_build_context
 from tasks_engine.definition.load import load_values
 from tasks_engine.definition.scalars import Value
 from tasks_engine.errors import UsageError
 
+FetchArtifact = Callable[[str, Path], str]
 TASK_FILE_NAMES = ("acb.yaml", "acr-task.yaml", "task.yaml")
 YAML_EXTENSIONS = (".yaml", ".yml")
 #: extensions of task files in formats that do not exist yet; whatever has none of these is a Dockerfile
@@ -37,7 +43,6 @@ RESERVED_EXTENSIONS = frozenset(
     ]
 )
 _MAX_FILE_BYTES = 64 * 1024 * 1024
-_URL_STARTS = ("http://", "https://", "git://", "git@", "ssh://", "oci://", "github.com/")
 
 
 @dataclass(frozen=True)
@@ -46,38 +51,71 @@ class TaskInput:
     #: how the file is called in messages
     name: str
     context: Path
+    #: of the context, where it is a repository or part of one
+    revision: Revision | None = None
+    #: about the context
+    warnings: tuple[str, ...] = ()
 
 
 @contextmanager
-def found_task(arguments: Sequence[str], current: Path) -> Iterator[TaskInput]:
-    """What `[FILE] [CONTEXT]` means; a fetched context lasts as long as the block.
+def found_task(
+    arguments: Sequence[str],
+    current: Path,
+    fetch_oci: FetchArtifact | None = None,
+    command: str | None = None,
+    command_timeout_s: int | None = None,
+) -> Iterator[TaskInput]:
+    """What `[FILE] [CONTEXT]` means; a fetched context lasts as long as the block. Warnings about it are printed.
 
-    Raises UsageError, or SourceError for a git context that cannot be fetched.
+    `fetch_oci` pulls an artifact, named without `oci://`, into a folder and returns its digest. `command` stands for
+    FILE: see `find_command`. Raises UsageError, or SourceError for a context that cannot be fetched.
     """
-    with TemporaryDirectory(prefix="tasks-context-") as folder:
-        yield find_task(arguments, current, Path(folder).resolve())
+    with context_folder() as folder:
+        # a folder in the private one, with usual permissions: steps may run as any user
+        fetched = folder.resolve() / "context"
+        if command is None:
+            found = find_task(arguments, current, fetched, fetch_oci)
+        else:
+            text = command_task(command, command_timeout_s)
+            found = find_command(text, arguments, current, fetched, fetch_oci)
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        yield found
 
 
-def find_task(arguments: Sequence[str], current: Path, fetched: Path) -> TaskInput:
-    """Reads what `[FILE] [CONTEXT]` means. `fetched` is an empty folder for a remote context.
+def find_task(
+    arguments: Sequence[str], current: Path, fetched: Path, fetch_oci: FetchArtifact | None = None
+) -> TaskInput:
+    """Reads what `[FILE] [CONTEXT]` means. `fetched` is a new folder for a remote context.
 
-    A lone folder is the context. FILE is looked up from the current folder, then from the context; `-` is
-    standard input. FILE is YAML by its extension, else a Dockerfile. Without FILE the first of TASK_FILE_NAMES in
-    the context is taken; without CONTEXT it is the folder of FILE.
+    A lone folder or address is the context. FILE is looked up from the current folder, then from the context; `-` is
+    standard input, which holds the task file where it is FILE and a tar archive where it is CONTEXT. FILE is YAML by
+    its extension, else a Dockerfile. Without FILE the first of TASK_FILE_NAMES in the context is taken; without CONTEXT
+    it is the folder of FILE.
     """
+
+    def fetch(address: str) -> FetchedContext:
+        return _fetch(address, current, fetched, fetch_oci)
+
     file, context = _sort_out(arguments, current)
     if file is None:
-        folder = _context_folder(context or ".", current, fetched)
+        found = fetch(context or ".")
+        folder = found.folder
         for name in TASK_FILE_NAMES:
             if (folder / name).is_file():
+                _refuse_outside(folder / name, found, fetched)
                 shown_from = fetched if folder.is_relative_to(fetched) else current
-                return TaskInput(_read(folder / name), _shown(folder / name, shown_from), folder)
+                return _with_context(_read(folder / name), _shown(folder / name, shown_from), found)
         raise UsageError(
-            f"there is no task file in {folder}",
+            f"there is no task file in {_place(found, fetched)}",
             hint=f"name one, or call it {', '.join(TASK_FILE_NAMES[:-1])} or {TASK_FILE_NAMES[-1]}",
         )
     if file == "-":
-        return TaskInput(*read_named("-"), _context_folder(context or ".", current, fetched))
+        if context == "-":
+            raise UsageError(
+                "FILE and CONTEXT cannot both be standard input", hint="put one of them into a file or folder"
+            )
+        return _with_context(*read_named("-"), fetch(context or "."))
     if (current / file).is_dir():
         raise UsageError(
             f"'{file}' is a folder, not a task file", hint="FILE comes first: tasks run FILE FOLDER"
@@ -92,9 +130,43 @@ def find_task(arguments: Sequence[str], current: Path, fetched: Path) -> TaskInp
             f"'{file}' is read as a Dockerfile, because its name does not end in .yaml or .yml",
             hint=f"a task file that builds it: steps: [{{build: -f {file} .}}]",
         )
-    given = _context_folder(context, current, fetched) if context else None
-    path = _find_file(file, current, given)
-    return TaskInput(_read(path), _shown(path, current), given or path.parent.resolve())
+    if context is None:
+        path = _find_file(file, current, None)
+        return _with_context(_read(path), _shown(path, current), fetch(str(path.parent)))
+    found = fetch(context)
+    path = _find_file(file, current, found.folder)
+    _refuse_outside(path, found, fetched)
+    shown = _shown(path, fetched if path.is_relative_to(fetched) else current)
+    return _with_context(_read(path), shown, found)
+
+
+def find_command(
+    text: str, arguments: Sequence[str], current: Path, fetched: Path, fetch_oci: FetchArtifact | None = None
+) -> TaskInput:
+    """The task of a command, with `[CONTEXT]`; without one nothing is copied. Raises UsageError, also for a FILE."""
+    file, context = _sort_out(arguments, current)
+    if file == "-" and context is None:
+        file, context = None, "-"  # there is no file that standard input could be
+    if file is not None:
+        raise UsageError(
+            f"--cmd stands for a task file: there cannot be '{file}' too",
+            hint="leave out one of them; a CONTEXT is a folder or an address",
+        )
+    return _with_context(text, "--cmd", _fetch(context or os.devnull, current, fetched, fetch_oci))
+
+
+def command_task(command: str, timeout_s: int | None) -> str:
+    """The text of a task with one step, which runs `IMAGE ARGS` in the image's own folder. Raises UsageError."""
+    if not command.strip():
+        raise UsageError("--cmd is empty", hint='write an image and its arguments: --cmd "busybox echo hi"')
+    # a block, where no character of the command has a meaning; the first line says how deep it stands
+    lines = "".join(f"      {line}\n" for line in command.strip().splitlines())
+    timeout = f"    timeout: {timeout_s}\n" if timeout_s is not None else ""
+    return (
+        "version: v1.1.0\nsteps:\n  - disableWorkingDirectoryOverride: true\n"
+        + timeout
+        + f"    cmd: |2-\n{lines}"
+    )
 
 
 def read_named(file: str) -> tuple[str, str]:
@@ -124,27 +196,39 @@ def _sort_out(arguments: Sequence[str], current: Path) -> tuple[str | None, str 
     if len(arguments) == 2:
         return arguments[0], arguments[1]
     only = arguments[0]
-    if only != "-" and (only.startswith(_URL_STARTS) or (current / only).is_dir()):
+    is_context = parse_build_context(only).is_remote or only.startswith("file://") or only == os.devnull
+    folder, mark, _ = only.partition("#")
+    if is_context or (current / only).is_dir() or (mark and (current / folder).is_dir()):
         return None, only
     return only, None
 
 
-def _context_folder(context: str, current: Path, fetched: Path) -> Path:
-    if context.startswith(_URL_STARTS):
-        from tasks_engine.backends.git_source import fetch_git, parse_git_context
+def _fetch(address: str, current: Path, fetched: Path, fetch_oci: FetchArtifact | None) -> FetchedContext:
+    options = FetchOptions(trusted=True, current=current, stdin=_archive_on_stdin, fetch_oci=fetch_oci)
+    return fetch_context(address, fetched, options)
 
-        git_context = parse_git_context(context)
-        if git_context is None:
-            raise UsageError(
-                f"context '{context}' is no git address, and this version of tasks fetches no other",
-                hint="git addresses end in .git or begin with git://, ssh:// or git@; else download it first",
-            )
-        return fetch_git(git_context, fetched)
-    folder = (current / context).resolve()
-    if folder.is_dir():
-        return folder
-    what = "is a file" if folder.exists() else "does not exist"
-    raise UsageError(f"context '{context}' {what}", hint="the context is a folder: tasks run FILE FOLDER")
+
+def _with_context(text: str, name: str, found: FetchedContext) -> TaskInput:
+    return TaskInput(text, name, found.folder, found.revision, found.warnings)
+
+
+def _archive_on_stdin() -> BinaryIO:
+    if sys.stdin.isatty():
+        raise UsageError(
+            "context '-' is a tar archive on standard input, which is a terminal",
+            hint="git archive HEAD | tasks run FILE -",
+        )
+    return sys.stdin.buffer
+
+
+def _refuse_outside(path: Path, found: FetchedContext, fetched: Path) -> None:
+    """A file of a fetched context must not be a link to one of this machine."""
+    if path.is_relative_to(fetched) and not path.resolve().is_relative_to(fetched):
+        raise UsageError(f"'{path.name}' of {found.description} is a link that leads outside")
+
+
+def _place(found: FetchedContext, fetched: Path) -> str:
+    return found.description if found.folder.is_relative_to(fetched) else str(found.folder)
 
 
 def _find_file(file: str, current: Path, context: Path | None) -> Path:

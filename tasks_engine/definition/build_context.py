@@ -1,7 +1,8 @@
 """The context of a build: a folder, a git address, a download, an artifact of a registry, or standard input.
 
 Only the text is looked at; nothing is fetched. The rules are acr-builder's, which decides by the beginning and
-the end of the text, with two differences: `ssh://` is git too, and every git context builds in its folder.
+the end of the text, with three differences: `ssh://` is git too, every git context builds in its folder, and a
+download may name a folder as well (`https://host/x.tar.gz#:folder`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class BuildContext:
     address: str
     #: git: branch, tag, commit or full reference; empty: what the server's HEAD is
     ref: str = ""
-    #: git: the folder below the root, as written; empty for the root
+    #: git and http: the folder below the root, as written; empty for the root
     subdir: str = ""
 
     @property
@@ -73,6 +74,8 @@ class BuildContext:
         """A text that reads as the same context; with the login, so only for programs."""
         if self.kind is ContextKind.OCI:
             return _OCI + self.address
+        if self.kind is ContextKind.HTTP and self.subdir:
+            return f"{self.address}#:{self.subdir.replace('%', '%25')}"
         if self.kind is not ContextKind.GIT:
             return self.address
         address = self.address
@@ -91,6 +94,8 @@ def parse_build_context(text: str) -> BuildContext:
         ref, _, subdir = _decoded(fragment).partition(":")
         return BuildContext(ContextKind.GIT, _git_address(address), ref, subdir)
     if text.startswith(("http://", "https://")):
+        if fragment.startswith(":") and len(fragment) > 1:
+            return BuildContext(ContextKind.HTTP, address, subdir=_decoded(fragment[1:]))
         return BuildContext(ContextKind.HTTP, text)
     if text[: len(_OCI)].lower() == _OCI:
         return BuildContext(ContextKind.OCI, text[len(_OCI) :])

@@ -1,30 +1,15 @@
-"""A git address as the context, fetched from a git server of the test's own."""
+"""Contexts that are no folder, fetched from servers of the tests' own."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.git_servers import files_server, git, git_daemon
+
 pytestmark = pytest.mark.docker
-
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
-    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com",
-}  # fmt: skip
-
-
-def git(folder: Path, *arguments: str) -> str:
-    environ = {**os.environ, **IDENTITY}
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -47,31 +32,8 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(repository: Path) -> Iterator[str]:
     """Address of the repository at a git daemon on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    daemon = subprocess.Popen(
-        [
-            "git",
-            "daemon",
-            "--export-all",
-            "--listen=127.0.0.1",
-            f"--port={port}",
-            f"--base-path={repository.parent}",
-        ],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, "the git daemon did not start"
-    yield f"git://127.0.0.1:{port}/repo.git"
-    os.killpg(daemon.pid, 15)
-    daemon.wait()
+    with git_daemon(repository.parent) as address:
+        yield f"{address}/repo.git"
 
 
 @pytest.mark.parametrize(("reference", "word"), [("", b"second"), ("#main", b"second"), ("#v1", b"first")])
@@ -116,9 +78,54 @@ def test_a_login_in_the_address_never_shows(tasks):
     assert "hunter2" not in outcome.stdout + outcome.stderr
 
 
-@pytest.mark.parametrize("address", ["https://example.invalid/archive.tar.gz", "oci://example.invalid/x:1"])
-def test_other_remote_contexts_are_refused_by_name(tasks, address):
-    outcome = tasks("run", address)
+def test_run_variables_tell_where_the_context_comes_from(tasks, server, repository, tmp_path):
+    (tmp_path / "show.yaml").write_text(
+        "steps: [{id: s, cmd: 'busybox echo {{.Run.Commit}} {{.Run.Branch}} {{.Run.Repository}}'}]"
+    )
 
-    assert outcome.exit_code == 2
-    assert "no git address" in outcome.stderr
+    outcome = tasks("run", "show.yaml", f"{server}#main", "--json", cwd=tmp_path)
+
+    commit = git(repository, "rev-parse", "main")
+    assert outcome.step_log("s").decode().split() == [commit, "main", server]
+
+
+def test_an_archive_may_be_the_context(tasks, repository, tmp_path):
+    served = tmp_path / "archives"
+    served.mkdir()
+    git(repository, "rm", "-q", "out")
+    git(repository, "archive", "--format=tar.gz", "-o", str(served / "x"), git(repository, "write-tree"))
+    with files_server(served) as address:
+        outcome = tasks("run", f"{address}/x", "--json")
+        assert outcome.exit_code == 0, outcome.stderr
+        assert outcome.step_log("s") == b"second"
+        assert tasks("run", f"{address}/x#:sub", "--json").step_log("s") == b"task.yaml\n"
+        missing = tasks("run", f"{address}/none")
+    assert missing.exit_code == 3
+    assert "the server answered 404" in missing.stderr
+
+
+def test_an_archive_on_standard_input_may_be_the_context(tasks, repository, tmp_path):
+    git(repository, "rm", "-q", "out")
+    git(repository, "archive", "-o", str(tmp_path / "x.tar"), git(repository, "write-tree"))
+
+    outcome = tasks("run", "task.yaml", "-", "--json", stdin=(tmp_path / "x.tar").read_bytes())
+
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.step_log("s") == b"second"
+
+
+def test_nothing_may_be_the_context(tasks):
+    text = b"steps: [{id: s, cmd: busybox ls -a /workspace}]"
+
+    outcome = tasks("run", "-", "/dev/null", "--json", stdin=text)
+
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.step_log("s").split() == [b".", b".."]
+
+
+def test_steps_of_any_user_can_read_a_fetched_context(tasks, server, tmp_path):
+    (tmp_path / "show.yaml").write_text("steps: [{id: s, user: '1234', cmd: busybox cat word.txt}]")
+
+    outcome = tasks("run", "show.yaml", server, "--json", cwd=tmp_path)
+
+    assert outcome.step_log("s") == b"second", outcome.stderr

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import grpc
 
@@ -22,6 +21,7 @@ from tasks_engine.backends.buildkit.ids import random_id
 from tasks_engine.backends.buildkit.proto import control_pb2
 from tasks_engine.backends.buildkit.session import Offer, Session
 from tasks_engine.backends.buildkit.solve import BuildOptions, folders, solve_request
+from tasks_engine.backends.buildkit.temporary import TemporaryFolder
 
 EXPORTERS = ("moby", "image", "docker", "oci", "tar", "local")
 CACHE_EXPORTS = ("registry", "inline", "gha", "s3", "azblob")
@@ -188,10 +188,7 @@ class Probe:
 
     def _frontend_refusal(self, attrs: Mapping[str, str]) -> str:
         """What it says; "" when it builds."""
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="buildkit-", dir="/tmp") as name:
-            folder = Path(name)
+        with TemporaryFolder() as folder:
             (folder / "Dockerfile").write_text("FROM scratch AS probe\n")
             options = BuildOptions(context=folder)
             offer = Offer(folder_by_name=folders(options))

@@ -6,21 +6,19 @@ unix socket stands between grpcio and what was dialled: Docker's HTTP upgrade, T
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from tasks_engine.backends.buildkit.errors import BuildKitError, ConnectError, ConnectionLost
-from tasks_engine.backends.buildkit.ids import random_id
 from tasks_engine.backends.buildkit.proto import content_pb2, control_pb2
 from tasks_engine.backends.buildkit.session_pipe import CallPipe, OpenPipe, SocketPipe
 from tasks_engine.backends.buildkit.sockets import Address, Connection, Dial, Relay, parse_address, upgrade
+from tasks_engine.backends.buildkit.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from tasks_engine.backends.buildkit.tls import TlsFiles
@@ -42,7 +40,9 @@ _OPTIONS: list[tuple[str, Any]] = [
 class Control:
     """An open connection; methods may be called from any thread."""
 
-    def __init__(self, address: str, channel: grpc.Channel, folder: Path, relay: Relay | None) -> None:
+    def __init__(
+        self, address: str, channel: grpc.Channel, folder: TemporaryFolder, relay: Relay | None
+    ) -> None:
         """Use `connect`."""
         self.address = address
         self._channel = channel
@@ -79,9 +79,7 @@ class Control:
         self._channel.close()
         if self._relay:
             self._relay.close()
-        with contextlib.suppress(OSError):
-            (self._folder / "grpc").unlink(missing_ok=True)
-            self._folder.rmdir()
+        self._folder.remove()
 
     def _unary(self, method: str, request: Any, response: Any) -> grpc.UnaryUnaryMultiCallable[Any, Any]:
         return self._channel.unary_unary(
@@ -106,16 +104,14 @@ def connect(
     deadline = time.monotonic() + timeout_s
     open_connection = partial(_connect, place, dial, tls, timeout_s)
     first = open_connection("/grpc")
-    # Under /tmp, not under a long TMPDIR: the path of a unix socket has at most 107 bytes.
-    folder = Path(f"/tmp/buildkit-{random_id()}")  # noqa: S108 - nobody can guess it, and mkdir fails if it is there
-    folder.mkdir(mode=0o700)
+    folder = TemporaryFolder()
     if place.is_plain and not dial and not tls:
         # It only proved that somebody listens, with clearer errors than gRPC's.
         first.socket.close()
         relay, target = None, place.grpc_target
     else:
-        relay = Relay(folder / "grpc", partial(open_connection, "/grpc"), first)
-        target = f"unix:{folder / 'grpc'}"
+        relay = Relay(folder.path / "grpc", partial(open_connection, "/grpc"), first)
+        target = f"unix:{folder.path / 'grpc'}"
     control = Control(address, grpc.insecure_channel(target, options=_OPTIONS), folder, relay)
     if place.docker:
         control.open_pipe = lambda identity: SocketPipe(open_connection("/session", identity))

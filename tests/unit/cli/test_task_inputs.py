@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from tasks_engine.backends.contexts import FetchedContext
 from tasks_engine.cli.task_inputs import (
     RESERVED_EXTENSIONS,
     TASK_FILE_NAMES,
     TaskInput,
+    command_task,
+    find_command,
     find_task,
     found_task,
     read_named,
     read_values,
 )
-from tasks_engine.errors import DefinitionError, UsageError
+from tasks_engine.definition.load import load_task
+from tasks_engine.definition.model import Inputs
+from tasks_engine.errors import DefinitionError, SourceError, UsageError
 
 TEXT = "steps: []"
+_IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.com")
 
 
 @pytest.fixture
@@ -146,11 +155,74 @@ def test_a_context_is_a_folder(here: Path, context: str, what: str) -> None:
     assert refused(here, "a.yaml", context)[0] == f"context '{context}' {what}"
 
 
-@pytest.mark.parametrize("address", ["https://example.com/a.tar.gz", "oci://r.io/a", "http://example.com/"])
-def test_an_address_that_is_not_git_is_refused(here: Path, address: str) -> None:
-    assert "is no git address" in refused(here, address)[0]
+def test_an_artifact_is_pulled_by_what_is_given_for_it(here: Path) -> None:
+    def pull(artifact: str, into: Path) -> str:
+        write(into / "task.yaml", artifact)
+        return "sha256:0"
+
+    found = find_task(["oci://r.io/a"], here, here / "fetched", pull)
+    assert (found.text, found.name, found.context) == ("r.io/a", "task.yaml", here / "fetched")
+    with pytest.raises(SourceError, match="there is no registry client"):
+        find(here, "oci://r.io/a")
+
+
+def test_nothing_may_be_the_context(here: Path) -> None:
     write(here / "a.yaml")
-    assert "is no git address" in refused(here, "a.yaml", address)[0]
+    assert find(here, "a.yaml", "/dev/null") == TaskInput(TEXT, "a.yaml", here / "fetched")
+    assert list((here / "fetched").iterdir()) == []
+    assert refused(here, "/dev/null")[0] == "there is no task file in /dev/null"
+
+
+def test_an_archive_on_standard_input_may_be_the_context(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given() -> None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("b.yaml"))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(buffer.getvalue())))
+
+    write(here / "a.yaml")
+    given()
+    assert find(here, "a.yaml", "-") == TaskInput(TEXT, "a.yaml", here / "fetched")
+    given()
+    assert find_task(["b.yaml", "-"], here, here / "again") == TaskInput("", "b.yaml", here / "again")
+    assert refused(here, "-", "-")[0] == "FILE and CONTEXT cannot both be standard input"
+
+
+def test_a_repository_on_this_machine_may_be_the_context(here: Path) -> None:
+    folder = here / "repo"
+    write(folder / "src" / "task.yaml")
+    environ = os.environ | {"HOME": str(here)}
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*_IDENTITY, "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=folder, env=environ, check=True)
+    found = find(here, "repo#main:src")
+    assert (found.text, found.name, found.context) == (TEXT, "src/task.yaml", here / "fetched" / "src")
+    assert found.revision is not None
+    assert found.revision.branch == "main"
+    assert found.revision == find(here, "repo/src").revision
+
+
+def test_a_task_file_of_a_fetched_context_is_no_link_out_of_it(here: Path) -> None:
+    write(here / "secret")
+
+    def pull(artifact: str, into: Path) -> str:
+        (into / "task.yaml").symlink_to(here / "secret")
+        return ""
+
+    for arguments in (["oci://r.io/a"], ["task.yaml", "oci://r.io/a"]):
+        with pytest.raises(UsageError, match="is a link that leads outside"):
+            find_task(arguments, here, here / "fetched", pull)
+        (here / "fetched" / "task.yaml").unlink()
+
+
+def test_warnings_about_a_context_are_printed(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(here / "task.yaml")
+    fetched = FetchedContext(here, None, "it", ("something is amiss",))
+    monkeypatch.setattr("tasks_engine.cli.task_inputs.fetch_context", lambda *_: fetched)
+    with found_task([], here) as found:
+        assert found.warnings == ("something is amiss",)
+    assert capsys.readouterr().err == "warning: something is amiss\n"
 
 
 def test_standard_input_may_be_the_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +283,78 @@ def test_a_values_file_that_cannot_be_used_is_told(here: Path) -> None:
     with pytest.raises(DefinitionError, match="a values file is a map") as caught:
         read_values(str(write(here / "v", "[a]")), [])
     assert str(caught.value.location) == f"{here}/v:1:1"
+
+
+def test_a_command_becomes_a_task_of_one_step() -> None:
+    assert command_task("busybox echo hi", 90) == (
+        "version: v1.1.0\n"
+        "steps:\n"
+        "  - disableWorkingDirectoryOverride: true\n"
+        "    timeout: 90\n"
+        "    cmd: |2-\n"
+        "      busybox echo hi\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("a b", ("b",)),
+        ("  a b \n", ("b",)),
+        ("a 'b: #c' \"d\"", ("b: #c", "d")),
+        ("a sh -c '\n  one\n\n  two\n'", ("sh", "-c", "\n  one\n\n  two\n")),
+        ('a {{ "x" | upper }} $ID', ("X", "r1")),
+        ("a - 'version: 1'", ("-", "version: 1")),
+        ("a größe \\\\", ("größe", "\\")),
+    ],
+)
+def test_a_command_reaches_its_step_as_it_is(command: str, args: tuple[str, ...]) -> None:
+    [step] = load_task(command_task(command, None), "--cmd", Inputs(run={"ID": "r1"}), None).steps
+
+    assert [(each.image, each.args) for each in step.commands] == [("a", args)]
+    assert step.disable_working_directory_override
+    assert step.timeout == 0
+
+
+@pytest.mark.parametrize("command", ["", " \n"])
+def test_an_empty_command_is_refused(command: str) -> None:
+    with pytest.raises(UsageError, match="--cmd is empty"):
+        command_task(command, None)
+
+
+def test_a_command_without_a_context_gets_nothing(here: Path) -> None:
+    write(here / "task.yaml")
+    for arguments in ([], [os.devnull]):
+        found = find_command("text", arguments, here, here / "fetched")
+        assert (found.text, found.name, found.context) == ("text", "--cmd", here / "fetched")
+        assert list(found.context.iterdir()) == []
+
+
+def test_a_command_gets_the_context_that_is_given(here: Path) -> None:
+    write(here / "src/file")
+    assert find_command("text", ["src"], here, here / "fetched").context == here / "src"
+
+
+@pytest.mark.parametrize("arguments", [["task.yaml"], ["task.yaml", "src"], ["-", "src"], ["not-there"]])
+def test_a_command_and_a_task_file_exclude_each_other(here: Path, arguments: list[str]) -> None:
+    write(here / "task.yaml")
+    with pytest.raises(UsageError, match=f"there cannot be '{arguments[0]}' too"):
+        find_command("text", arguments, here, here / "fetched")
+
+
+def test_a_command_takes_its_context_from_standard_input(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(archive.getvalue())))
+
+    found = find_command("text", ["-"], here, here / "fetched")
+
+    assert [path.name for path in found.context.iterdir()] == ["file"]
+
+
+def test_the_block_has_the_command_in_place_of_a_file(here: Path) -> None:
+    with found_task([], here, command="busybox true", command_timeout_s=5) as found:
+        assert "timeout: 5\n" in found.text
+        assert found.context.is_dir()
+    assert not found.context.exists()

@@ -80,6 +80,22 @@ def test_downloads(text: str) -> None:
     assert parse_build_context(text) == BuildContext(ContextKind.HTTP, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "address", "folder"),
+    [
+        ("https://host/x.tar.gz#:src", "https://host/x.tar.gz", "src"),
+        ("http://host/x?sig=a#:a%2Fb c", "http://host/x?sig=a", "a/b c"),
+        ("https://host/x.tar#main:src", "https://host/x.tar#main:src", ""),
+        ("https://host/x.tar#:", "https://host/x.tar#:", ""),
+    ],
+)
+def test_a_download_may_name_a_folder(text: str, address: str, folder: str) -> None:
+    context = parse_build_context(text)
+    assert context == BuildContext(ContextKind.HTTP, address, subdir=folder)
+    assert parse_build_context(str(context)) == context
+    assert context.build_subdir == (folder or ".")
+
+
 @pytest.mark.parametrize("text", ["oci://host/a:1", "Oci://host/a:1"])
 def test_artifacts(text: str) -> None:
     assert parse_build_context(text) == BuildContext(ContextKind.OCI, "host/a:1")
