@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from tasks_engine.definition.environment import fault_of_name, inherited_entries
+from tasks_engine.definition.misplaced import misplaced_rule, origin, right_places
 from tasks_engine.definition.structure import Path, Structure
-from tasks_engine.definition.template.secret_text import has_token, mask_tokens
+from tasks_engine.definition.template.secret_text import has_secret, has_token, mask_tokens
 from tasks_engine.definition.words import shorten
 from tasks_engine.errors import DefinitionError
 
@@ -70,7 +71,7 @@ def _secret_problems(structure: Structure, secrets: list[dict[str, str]]) -> Ite
             yield structure.problem(
                 f"secret '{name}' does not say where its value is",
                 path,
-                hint="keyvault: env:VARIABLE or file:PATH",
+                hint="keyvault: env:VARIABLE, file:PATH, vault:MOUNT/PATH#FIELD or https://…",
                 rule="secret-missing-source",
             )
         if client and not _UUID.match(client):
@@ -84,9 +85,16 @@ def _secret_problems(structure: Structure, secrets: list[dict[str, str]]) -> Ite
             yield structure.problem(
                 f"secret id '{name}' is already taken", (*path, "id"), rule="secret-duplicate-id"
             )
-        if any(has_token(text) for text in (name, address, client)):
+        if any(has_secret(text) for text in (name, address, client)):
             yield structure.problem(
                 "where a secret comes from must not be a secret itself", path, rule="secret-misplaced"
+            )
+        elif any(has_token(text) for text in (name, address, client)):
+            yield structure.problem(
+                "where a secret comes from must not be an output of a step",
+                path,
+                hint="secrets are fetched before the first step",
+                rule="output-misplaced",
             )
         seen.add(name)
 
@@ -135,6 +143,14 @@ def _volume_file_problems(
                 location=structure.source.locate(key.start, max(key.end, key.start + 1)),
                 rule="volume-bad-file-name",
             )
+    for file, content in (files or {}).items():
+        if has_token(content) and not has_secret(content):
+            yield structure.problem(
+                f"file '{shorten(mask_tokens(file))}' of volume '{name}' must not come from an output of a step",
+                (*path, "secret", file),
+                hint="volumes are made before the first step; steps leave files for each other in /workspace",
+                rule="output-misplaced",
+            )
 
 
 def _env_problems(structure: Structure, entries: list[str]) -> Iterator[DefinitionError]:
@@ -145,8 +161,15 @@ def _env_problems(structure: Structure, entries: list[str]) -> Iterator[Definiti
                 f"environment entry '{shorten(mask_tokens(entry))}' {fault}",
                 ("env", position),
                 hint="write NAME=value"
-                + (", where only the value comes from a secret" if has_token(entry) else ""),
-                rule="secret-misplaced" if has_token(entry) else "env-malformed",
+                + (f", where only the value comes from {origin(entry)}" if has_token(entry) else ""),
+                rule=misplaced_rule(entry) if has_token(entry) else "env-malformed",
+            )
+        elif has_token(entry) and not has_secret(entry):
+            yield structure.problem(
+                "variables of all steps must not come from an output of a step",
+                ("env", position),
+                hint="write it into env of the steps that come after that one",
+                rule="output-misplaced",
             )
         elif "=" not in entry:
             yield structure.problem(
@@ -159,15 +182,15 @@ def _env_problems(structure: Structure, entries: list[str]) -> Iterator[Definiti
 
 def _working_directory_problems(structure: Structure, path: Any) -> Iterator[DefinitionError]:
     if path and has_token(path):
-        yield _misplaced_secret(structure, "workingDirectory", ("workingDirectory",))
+        yield _misplaced(structure, "workingDirectory", ("workingDirectory",), path)
 
 
-def _misplaced_secret(structure: Structure, name: str, path: Path) -> DefinitionError:
+def _misplaced(structure: Structure, name: str, path: Path, text: str) -> DefinitionError:
     return structure.problem(
-        f"'{name}' must not come from a secret",
+        f"'{name}' must not come from {origin(text)}",
         path,
-        hint="a secret may stand in cmd, build and env, and in the files of a volume",
-        rule="secret-misplaced",
+        hint=right_places(text),
+        rule=misplaced_rule(text),
     )
 
 
@@ -177,7 +200,7 @@ def _network_problems(structure: Structure, networks: list[dict[str, Any]]) -> I
         name = network.get("name", "")
         for key in ("name", "driver"):
             if has_token(network.get(key, "")):
-                yield _misplaced_secret(structure, f"networks: {key}", ("networks", index, key))
+                yield _misplaced(structure, f"networks: {key}", ("networks", index, key), network[key])
         if name and name in seen:
             yield structure.problem(
                 f"network '{name}' is declared twice",

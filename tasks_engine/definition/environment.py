@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from tasks_engine.definition.misplaced import origin
 from tasks_engine.definition.template.secret_text import has_token
 from tasks_engine.definition.words import WordError, split_words
 
@@ -47,7 +48,7 @@ def fault_of_name(entry: str) -> str:
     """What is wrong with the name of an entry, as the end of a sentence; empty when nothing is."""
     name, equals, _ = entry.partition("=")
     if has_token(name):
-        return "takes its name from a secret"
+        return f"takes its name from {origin(name)}"
     return "has no name before '='" if equals and not name else ""
 
 

@@ -18,6 +18,7 @@ from tasks_engine.definition.structure import Schema, Structure, load_schema
 from tasks_engine.definition.template import Rendered, render
 from tasks_engine.definition.template.secret_text import (
     Secrets,
+    StepPart,
     call,
     contains_secret,
     find_mark,
@@ -165,7 +166,7 @@ class _Context:
         #: `.Build.ID` is the older name of `.Run.ID`
         self.data: dict[str, Value] = {"Run": run, "Build": {"ID": run["ID"]}, "Values": values}
         if inputs.has_secrets:
-            self.data["Secrets"] = Secrets()
+            self.data |= {"Secrets": Secrets(), "Steps": StepPart()}
 
     def functions(self) -> Mapping[str, Function]:
         return self._functions

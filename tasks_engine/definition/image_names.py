@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from tasks_engine.definition.template.secret_text import has_token
-from tasks_engine.images.reference import InvalidReference, parse_reference
+from tasks_engine.definition.template.secret_text import has_token, replace_tokens
+from tasks_engine.images.reference import InvalidReference, Reference, parse_reference
+
+#: what outputs of steps may be in a name: a part of it, a digest, or the digits of one
+_STAND_INS = ("x", f"sha256:{'0' * 64}", "0" * 64)
+
+
+def possible_reference(text: str) -> Reference:
+    """The reference that a text is, or may become once its tokens have values. Raises InvalidReference."""
+    if not has_token(text):
+        return parse_reference(text)
+    problem = InvalidReference("")
+    for stand_in in reversed(_STAND_INS):
+        try:
+            return parse_reference(replace_tokens(text, stand_in))
+        except InvalidReference as error:
+            problem = error
+    raise problem
+
+
+def known_registry(text: str) -> str:
+    """The registry of an image; empty when only the values of its tokens will say. Raises InvalidReference."""
+    return "" if has_token(text.partition("/")[0]) else possible_reference(text).registry
 
 
 def unique_images(texts: Iterable[str]) -> tuple[str, ...]:
     """Every image once, in the short form people write, in the order of the first mention.
 
-    A name with the token of a secret stays as written: nobody can read it yet. Raises InvalidReference.
+    A name with a token stays as written: nobody can read it yet. Raises InvalidReference.
     """
     return tuple(dict.fromkeys(text if has_token(text) else parse_reference(text).familiar for text in texts))
 

@@ -18,7 +18,8 @@ from tasks_engine.definition.nodes import Node, Scalar, Sequence, parse_yaml
 from tasks_engine.definition.scalars import Value, parse_value
 from tasks_engine.definition.source import SourceText
 from tasks_engine.definition.step_notes import Surroundings
-from tasks_engine.definition.steps import read_steps
+from tasks_engine.definition.step_outputs import output_problems
+from tasks_engine.definition.steps import read_steps, step_ids
 from tasks_engine.definition.structure import Path, Structure, read_structure, schema_problems
 from tasks_engine.errors import DefinitionError, DefinitionErrors
 
@@ -106,6 +107,8 @@ def _task(
     unreadable = {path[1] for path in mistyped if path[0] == "steps" and isinstance(path[1], int)}
     read = read_steps(structure, unreadable, surroundings)
     problems += read.problems
+    ids = step_ids(data.get("steps", []))
+    problems += output_problems(structure, ids, unreadable, read.steps)
     warnings += [*read.warnings, *_undeclared(expanded, data, broken)]
     if not mistyped:
         warnings += checks.task_warnings(structure)

@@ -70,7 +70,7 @@ class Inputs:
     image_aliases: Mapping[str, str] = field(default_factory=lambda: IMAGE_ALIASES)
     #: environment given with the run, which steps inherit after the task's: entries `name=value`
     env: tuple[str, ...] = ()
-    #: whether `.Secrets` exists; a build without a task file has none
+    #: whether `.Secrets` and `.Steps` exist; a build without a task file has none
     has_secrets: bool = True
 
 

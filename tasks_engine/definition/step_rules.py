@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 
 from tasks_engine.definition import environment
+from tasks_engine.definition.misplaced import misplaced_rule, origin, right_places
 from tasks_engine.definition.model import StepKind
 from tasks_engine.definition.step_notes import StepNotes
 from tasks_engine.definition.structure import Path
-from tasks_engine.definition.template.secret_text import has_token, mask_tokens
+from tasks_engine.definition.template.secret_text import has_secret, has_token, mask_tokens
 from tasks_engine.definition.words import shorten
 
 #: the invisible root of the graph in the original; nobody may take its name, but to wait for it means to start at once
@@ -18,8 +19,9 @@ STARTS_AT_ONCE = "-"
 #: of all steps together
 MAX_VARIABLES = 2_000_000
 _CACHE_VALUES = ("enabled", "disabled")
-#: texts of a step that may come from a secret
+#: texts of a step that may come from a secret, and from an output of a step
 _SECRET_TEXTS = frozenset(["build", "cmd", "env"])
+_OUTPUT_TEXTS = _SECRET_TEXTS | {"push"}
 #: property -> the only kinds of steps it means something for
 _KINDS_OF = {
     "detach": (StepKind.CMD,),
@@ -53,7 +55,7 @@ def check_step(step: StepNotes) -> None:
     _check_mounts(step)
     _check_when(step)
     _check_cache(step)
-    _check_secrets(step)
+    _check_tokens(step)
 
 
 def check_step_of_kind(step: StepNotes, kind: StepKind, env: Mapping[str, str]) -> None:
@@ -168,22 +170,27 @@ def _check_cache(step: StepNotes) -> None:
         step.problem(f"cache must be enabled or disabled, not '{cache}'", ("cache",), rule="cache-bad-value")
 
 
-def _check_secrets(step: StepNotes) -> None:
-    """Only texts that nobody has to understand before the step starts may come from a secret."""
+def _check_tokens(step: StepNotes) -> None:
+    """Only texts that nobody has to understand before the step starts may come from a secret or an output."""
     for name, value in step.data.items():
         if name in _SECRET_TEXTS:
             continue
         values = value if isinstance(value, list) else (value,)
         for position, each in enumerate(values):
             texts = each.values() if isinstance(each, dict) else (each,)
-            if any(isinstance(text, str) and has_token(text) for text in texts):
+            for text in texts:
+                if not isinstance(text, str) or not has_token(text):
+                    continue
+                if name in _OUTPUT_TEXTS and not has_secret(text):
+                    continue
                 at: Path = (name, position) if isinstance(value, list) else (name,)
                 step.problem(
-                    f"'{name}' must not come from a secret",
+                    f"'{name}' must not come from {origin(text)}",
                     at,
-                    hint="a secret may stand in cmd, build and env, and in the files of a volume",
-                    rule="secret-misplaced",
+                    hint=right_places(text),
+                    rule=misplaced_rule(text),
                 )
+                break
 
 
 def _warn_of_idle_properties(step: StepNotes, kind: StepKind) -> None:
@@ -221,8 +228,8 @@ def _check_env(step: StepNotes, kind: StepKind, env: Mapping[str, str]) -> None:
                 f"environment entry '{shorten(mask_tokens(entry))}' {fault}",
                 ("env", position),
                 hint="write NAME=value"
-                + (", where only the value comes from a secret" if has_token(entry) else ""),
-                rule="secret-misplaced" if has_token(entry) else "env-malformed",
+                + (f", where only the value comes from {origin(entry)}" if has_token(entry) else ""),
+                rule=misplaced_rule(entry) if has_token(entry) else "env-malformed",
             )
         elif "=" not in entry:
             step.warn(

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tasks_engine.definition.image_names import unique_images
+from tasks_engine.definition.image_names import possible_reference, unique_images
+from tasks_engine.definition.misplaced import misplaced_rule, origin
 from tasks_engine.definition.model import HOME
 from tasks_engine.definition.step_notes import StepNotes
 from tasks_engine.definition.structure import Path
-from tasks_engine.definition.template.secret_text import has_token, mask_tokens
+from tasks_engine.definition.template.secret_text import has_secret, has_token, mask_tokens
 from tasks_engine.definition.words import WordError, shorten
-from tasks_engine.images.reference import InvalidReference, parse_reference
+from tasks_engine.images.reference import InvalidReference
 
 if TYPE_CHECKING:
     from tasks_engine.definition.build_string import BuildArguments
@@ -114,12 +115,12 @@ def read_push(step: StepNotes) -> tuple[str, ...]:
     """The images of a `push` step, each once; none when something is wrong with one."""
     images = step.data["push"]
     for position, image in enumerate(images):
-        if has_token(image):
+        if has_secret(image):
             return ()
         _check_image(step, image, ("push", position))
         if "@" in image:
             step.problem(
-                f"'{image}' names a digest, but a push needs a tag",
+                f"'{mask_tokens(image)}' names a digest, but a push needs a tag",
                 ("push", position),
                 rule="image-reference",
             )
@@ -130,22 +131,22 @@ def read_push(step: StepNotes) -> tuple[str, ...]:
 
 
 def _check_options(step: StepNotes, command: Command) -> None:
-    """What the plan has to understand must not come from a secret."""
+    """What the plan has to understand must not come from a secret or an output of a step."""
     for option in command.options:
         text = option.value.partition("=")[0] if option.name == "env" else option.value
         if option.name in OPTIONS_OF_STEPS and has_token(text):
             step.problem_in_text(
-                f"docker run option '--{option.name}' must not come from a secret",
+                f"docker run option '--{option.name}' must not come from {origin(text)}",
                 "cmd",
                 option.offset,
                 _length_of_word(step.data["cmd"], option.offset),
-                "a secret may stand in arguments, and in values of --env",
-                rule="secret-misplaced",
+                f"{origin(text)} may stand in arguments, and in values of --env",
+                rule=misplaced_rule(text),
             )
 
 
 def _check_image(step: StepNotes, image: str, at: Path, offset: int = -1) -> None:
-    if has_token(image):
+    if has_secret(image):
         step.problem(
             f"the image name '{mask_tokens(image)}' must not come from a secret",
             at,
@@ -154,9 +155,9 @@ def _check_image(step: StepNotes, image: str, at: Path, offset: int = -1) -> Non
         )
         return
     try:
-        parse_reference(image)
+        possible_reference(image)
     except InvalidReference as error:
-        message = f"'{shorten(image)}' is not an image reference: {_shortened(error)}"
+        message = f"'{shorten(mask_tokens(image))}' is not an image reference: {_shortened(error)}"
         empty_registry = "is $Registry empty? Give --registry HOST or set TASKS_REGISTRY"
         hint = empty_registry if image.startswith("/") else ""
         if len(at) > 1:

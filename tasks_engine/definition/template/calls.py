@@ -1,4 +1,4 @@
-"""Calls of functions: what they cost, and what becomes of secrets among their arguments."""
+"""Calls of functions: what they cost, and what becomes of arguments that nobody knows yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks_engine.definition.template import secret_text
-from tasks_engine.definition.template.secret_text import THOROUGH_FUNCTIONS, Secrets, SecretText
+from tasks_engine.definition.template.secret_text import (
+    THOROUGH_FUNCTIONS,
+    Secrets,
+    SecretText,
+    StepPart,
+    Untold,
+)
 from tasks_engine.definition.template.values import Function, FunctionError, Value
 
 #: of lists and maps in each other, as far as functions take them
@@ -27,12 +33,12 @@ class Caller:
         self,
         functions: Callable[[], Mapping[str, Function]],
         spend: Callable[[int], None],
-        secret: Callable[[str], SecretText],
+        field: Callable[[Untold, str], Value],
     ) -> None:
-        """`spend` counts steps of work and may raise; `secret` gives a secret of the task by its name."""
+        """`spend` counts steps of work and may raise; `field` gives what `.Secrets` and `.Steps` have under a name."""
         self._functions = functions
         self._spend = spend
-        self._secret = secret
+        self._field = field
 
     def call(self, function: str, arguments: list[Value]) -> Value:
         """What a function makes of the arguments. Raises FunctionError."""
@@ -50,8 +56,8 @@ class Caller:
             kinds = set(map(type, looked_at))
             if function in THOROUGH_FUNCTIONS:
                 self._held_types(looked_at)  # for what that costs
-        if Secrets in kinds:
-            return self._indexed_secret(function, arguments)
+        if Secrets in kinds or StepPart in kinds:
+            return self._indexed(function, arguments, has_secrets=Secrets in kinds)
         if SecretText in kinds:
             return secret_text.call(function, arguments)
         return self._functions()[function](*arguments)
@@ -77,12 +83,19 @@ class Caller:
             self._spend(len(level) + sum(map(_size, level)))
         raise FunctionError(f"a value is nested more than {MAX_LEVELS} levels deep")
 
-    def _indexed_secret(self, function: str, arguments: Sequence[Value]) -> Value:
-        if function == "index" and len(arguments) == 2 and isinstance(arguments[0], Secrets):
+    def _indexed(self, function: str, arguments: Sequence[Value], *, has_secrets: bool) -> Value:
+        """What `index` finds in `.Secrets`, `.Steps` and below; no other function takes them."""
+        if function == "index" and len(arguments) == 2 and isinstance(arguments[0], (Secrets, StepPart)):
             if isinstance(arguments[1], str):
-                return self._secret(arguments[1])
-            raise FunctionError("the name of a secret must be text that is no secret")
-        raise FunctionError("'.Secrets' only gives single secrets: .Secrets.name, or index .Secrets \"name\"")
+                return self._field(arguments[0], arguments[1])
+            if isinstance(arguments[0], Secrets):
+                raise FunctionError("the name of a secret must be text that is no secret")
+            raise FunctionError("the names of a step and of its outputs must be text that is known")
+        if has_secrets:
+            raise FunctionError(
+                "'.Secrets' only gives single secrets: .Secrets.name, or index .Secrets \"name\""
+            )
+        raise FunctionError("'.Steps' only gives single outputs: (index .Steps \"id\").Outputs.name")
 
 
 def _size(value: Value) -> int:

@@ -33,7 +33,7 @@ from tasks_engine.definition.template.nodes import (
     Variable,
 )
 from tasks_engine.definition.template.secret_text import Secrets as Secrets
-from tasks_engine.definition.template.secret_text import SecretText
+from tasks_engine.definition.template.secret_text import SecretText, StepPart, Untold
 from tasks_engine.definition.template.values import (
     Function,
     FunctionError,
@@ -87,7 +87,7 @@ class _Evaluator:
         self.output = Output()
         self._template = template
         self._text = text
-        self._caller = Caller(functions, self._spend, self._secret)
+        self._caller = Caller(functions, self._spend, self._field)
         self._root = data
         self._variables = Variables(data)
         self._work = 0
@@ -171,8 +171,8 @@ class _Evaluator:
             yield from [(key, value[key]) for key in sorted(value)]
         elif isinstance(value, int) and not isinstance(value, bool) and len(pipeline.variables) < 2:
             yield from ((None, each) for each in map(type(value), range(value)))
-        elif isinstance(value, (SecretText, Secrets)):
-            raise self._refused(pipeline)
+        elif isinstance(value, Untold):
+            raise self._refused(value, pipeline)
         else:
             raise self._error(f"range cannot go over {hints.described(value)}", pipeline)
 
@@ -268,8 +268,11 @@ class _Evaluator:
         for index, name in enumerate(names):
             if isinstance(value, dict):
                 value = value.get(name)
-            elif isinstance(value, Secrets):
-                value = self._secret(name)
+            elif isinstance(value, (Secrets, StepPart)):
+                try:
+                    value = self._field(value, name)
+                except FunctionError as error:
+                    raise self._error(str(error), node) from error
             elif isinstance(value, Record) and name in value.fields:
                 value = value.fields[name]
             else:
@@ -278,9 +281,12 @@ class _Evaluator:
                 raise self._error(f"{parent} has no field '{name}': {why}", node, self._dot_hint(node, start))
         return value
 
-    def _secret(self, secret_id: str) -> SecretText:
-        self.output.secrets.setdefault(secret_id, (self._start, self._end))
-        return secret_text.secret(secret_id)
+    def _field(self, value: Untold, name: str) -> Value:
+        """What `.Secrets` or a part of `.Steps` has under a name. Raises FunctionError."""
+        if isinstance(value, StepPart):
+            return value.field(name)
+        self.output.secrets.setdefault(name, (self._start, self._end))
+        return secret_text.secret(name)
 
     def _print(self, value: Value, action: Action, dot: Value) -> None:
         if value is None:
@@ -296,6 +302,12 @@ class _Evaluator:
     def _printed(self, value: Value, pipeline: Pipeline) -> str:
         if isinstance(value, Secrets):
             raise self._error("'.Secrets' cannot be printed as a whole", pipeline)
+        if isinstance(value, StepPart):
+            raise self._error(
+                f"'{value.shown}' cannot be printed as a whole",
+                pipeline,
+                hint="an output of a step is .Steps.id.Outputs.name",
+            )
         if isinstance(value, (list, dict)):
             try:
                 value = self._caller.call("print", [value])
@@ -326,15 +338,15 @@ class _Evaluator:
         )
 
     def _decides(self, value: Value, node: Expression) -> bool:
-        if isinstance(value, (SecretText, Secrets)):
-            raise self._refused(node)
+        if isinstance(value, Untold):
+            raise self._refused(value, node)
         return is_true(value)
 
-    def _refused(self, node: Expression) -> TemplateError:
+    def _refused(self, value: Untold, node: Expression) -> TemplateError:
         return self._error(
-            "the task would depend on the value of a secret",
+            secret_text.would_depend_on(value),
             node,
-            hint="decide by a value instead: --set name=…, {{ if .Values.name }}",
+            hint=hints.instead_of(value),
         )
 
     def _missing_hint(self, pipeline: Pipeline, dot: Value) -> str:

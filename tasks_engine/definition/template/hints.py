@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from tasks_engine.definition.template.secret_text import Secrets, SecretText
+from tasks_engine.definition.template.secret_text import Untold
 from tasks_engine.definition.template.values import Record, Value, type_of
 
 #: comparing takes time: neither longer names nor those behind that many are looked at
@@ -48,10 +48,17 @@ def missing_field(start: Value, names: Sequence[str], prefix: str, *, is_whole: 
     )
 
 
+def instead_of(value: Untold) -> str:
+    """What a template can do that would decide by a value that is not known yet."""
+    if value.noun == "a secret":
+        return "decide by a value instead: --set name=…, {{ if .Values.name }}"
+    return "a template is read before the run: let the command of the step decide, sh -c 'if …'"
+
+
 def described(value: Value) -> str:
     """A value in the words of a message."""
-    if isinstance(value, (SecretText, Secrets)):
-        return "a secret"
+    if isinstance(value, Untold):
+        return value.noun
     for python_type, words in _WORDS:
         if isinstance(value, python_type):
             return words

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tasks_engine.definition.template.literals import read_number, unquote
-from tasks_engine.definition.template.secret_text import has_token
+from tasks_engine.definition.template.secret_text import has_secret, has_token
 from tasks_engine.definition.template.values import Value
 
 #: white space that trim markers eat
@@ -23,6 +23,8 @@ _KEYWORDS = frozenset(
     ["block", "break", "continue", "define", "else", "end", "if", "range", "template", "with"]
 )
 _CONSTANTS = {"true": True, "false": False}
+#: the id of a step up to a character that no name has
+_STEP = re.compile(r"\.Steps\.(\w+)\Z")
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
     |(?P<close>\}\})
@@ -151,7 +153,8 @@ def _token(kind: str, match: re.Match[str], opening: int) -> Token:
     elif kind in ("string", "raw", "character", "number"):
         if has_token(text):
             raise TemplateError(
-                "a secret stands inside of a text in a template expression",
+                f"{'a secret' if has_secret(text) else 'an output of a step'} stands inside of a text in a template "
+                "expression",
                 match.start(),
                 match.end(),
                 hint="give it to the function as an argument of its own: {{ print .Secrets.NAME }}",
@@ -190,7 +193,12 @@ def _unexpected(text: str, opening: int, at: int) -> TemplateError:
     hint = ""
     if text.startswith("{{", at):
         return TemplateError("'{{' inside of '{{'", at, at + 2, hint="close the first one with '}}'")
-    if character in "+*/%<>&!-":
+    step = _STEP.search(text, max(opening, at - 100), at) if character == "-" else None
+    if step is not None:
+        hint = (
+            f'an id with other characters than letters stands in quotes: (index .Steps "{step[1]}-…").Outputs'
+        )
+    elif character in "+*/%<>&!-":
         hint = "templates have functions, not operators: {{ add 1 2 }}, {{ eq .a .b }}, {{ and .a .b }}"
     return TemplateError(f"unexpected '{character}' in a template expression", at, at + 1, hint)
 

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_engine.definition.image_names import cache_image, unique_images, with_registry
+from tasks_engine.definition.image_names import (
+    cache_image,
+    known_registry,
+    possible_reference,
+    unique_images,
+    with_registry,
+)
 from tasks_engine.images.reference import InvalidReference
 
 DIGEST = "sha256:" + "f" * 64
@@ -23,6 +29,34 @@ def test_images_are_normalised_and_stand_once() -> None:
 
 def test_an_image_from_a_secret_stays_as_written() -> None:
     assert unique_images([f"{TOKEN}/a", "b", f"{TOKEN}/a"]) == (f"{TOKEN}/a", "b:latest")
+
+
+@pytest.mark.parametrize(
+    "image", ["a:T", "a:v-T", "a/T", "T", "r.io:5000/a/T:T", "a@T", "a@sha256:T", "aT", "T/a"]
+)
+def test_an_image_may_be_completed_by_an_output(image: str) -> None:
+    assert possible_reference(image.replace("T", TOKEN)).repository
+
+
+@pytest.mark.parametrize("image", ["A:T", "a b:T", "a:-T", "T@a", ":T", "a:T:T"])
+def test_an_image_that_no_output_can_complete_is_refused(image: str) -> None:
+    with pytest.raises(InvalidReference):
+        possible_reference(image.replace("T", TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("r.io:5000/a:T", "r.io:5000"),
+        ("a/T", "docker.io"),
+        ("a", "docker.io"),
+        ("a:T", ""),
+        ("T/a", ""),
+        ("T", ""),
+    ],
+)
+def test_a_registry_is_known_where_no_output_can_change_it(image: str, registry: str) -> None:
+    assert known_registry(image.replace("T", TOKEN)) == registry
 
 
 def test_a_wrong_image_is_refused() -> None:
