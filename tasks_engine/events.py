@@ -136,12 +136,48 @@ class ImageBuilt(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageDependencies(RunEvent):
+    """What an image was built on: one event for each tag of a build, one without image for a build without tags."""
+
+    type = "image_dependencies"
+    step_id: str
+    #: in the form of ACR Tasks: image, runtime-dependency, buildtime-dependency, git
+    dependencies: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImagePushed(RunEvent):
     type = "image_pushed"
     step_id: str
     image: str
     digest: str
     size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseStarted(RunEvent):
+    """All steps have succeeded and the content of these images is in its registries: from now on tags move."""
+
+    type = "release_started"
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseFinished(RunEvent):
+    """All tags have moved; each has an image_pushed event between the two."""
+
+    type = "release_finished"
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutputs(RunEvent):
+    """What a step gives to the steps after it; the last one of a step counts."""
+
+    type = "step_outputs"
+    step_id: str
+    #: name -> value
+    outputs: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +211,11 @@ AnyEvent = (
     | StepProgress
     | StepRetrying
     | ImageBuilt
+    | ImageDependencies
     | ImagePushed
+    | ReleaseStarted
+    | ReleaseFinished
+    | StepOutputs
     | StepFinished
     | RunFinished
 )
@@ -209,8 +249,9 @@ def from_json(data: Mapping[str, Any]) -> RunEvent:
         values["at"] = datetime.fromisoformat(values["at"])
         if "status" in values:
             values["status"] = Status(values["status"])
-        if "tags" in values:
-            values["tags"] = tuple(values["tags"])
+        for name in ("tags", "images"):
+            if name in values:
+                values[name] = tuple(values[name])
         return kind(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"event of type {kind.type!r} is damaged: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,18 +26,36 @@ class StepOutput:
 class Executor(Protocol):
     """Runs the steps of one plan.
 
-    Order of calls: `prepare` once, `execute` any number of times from any threads, `cleanup` once, whatever
-    happened before, also when `prepare` failed half-way.
+    Order of calls: `prepare` once, `execute` any number of times from any threads, `release` at most once, `cleanup`
+    once, whatever happened before, also when `prepare` failed half-way.
     """
+
+    @property
+    def sends_content_first(self) -> bool:
+        """Whether pushes at the plan's end (`PushWork.at_end`) only send content, and `release` moves their tags.
+
+        Known after `prepare`.
+        """
 
     def prepare(self) -> None:
         """Makes what all steps share. Raises BackendError."""
 
     def execute(self, step: PlannedStep, attempt: int, output: StepOutput, cancel: CancelToken) -> None:
-        """One attempt at a step; returns when it succeeded.
+        """One attempt at a step; returns when it succeeded. What it gives to later steps it emits as StepOutputs.
 
         Must return soon after `cancel` fires, with nothing of the step left running, by raising Canceled or
         TimedOut. Raises StepFailed for the author's failures and BackendError for ours.
+        """
+
+    @property
+    def released(self) -> Sequence[str]:
+        """Images whose tags `release` will move: content of theirs was sent."""
+
+    def release(self, output: Callable[[str], StepOutput], cancel: CancelToken) -> None:
+        """Moves the tags of all pushes at the plan's end, after all steps have succeeded.
+
+        `output` gives the output of a step by its id. Raises RegistryError, which says what has moved and what
+        has not, BackendError, or the reason of `cancel`.
         """
 
     def cleanup(self) -> None:

@@ -6,14 +6,14 @@ Nothing here sleeps: what takes time waits for a Gate that the test opens.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tasks_engine.cancel import CancelToken
 from tasks_engine.errors import BackendError, StepFailed, StoreError
 from tasks_engine.events import RunEvent
-from tasks_engine.plan.model import PlannedStep
+from tasks_engine.plan.model import PlannedStep, PushWork
 from tasks_engine.ports import StepOutput
 
 #: how long a test waits for what must happen, before it fails
@@ -70,12 +70,16 @@ class FakeExecutor:
         *,
         prepare: Sequence[BaseException] = (),
         cleanup: Sequence[BackendError] = (),
+        release: Sequence[BackendError] = (),
+        sends_content_first: bool = True,
     ) -> None:
         self._script = script or {}
         self._prepare = prepare
         self._cleanup = cleanup
+        self._release = release
+        self.sends_content_first = sends_content_first
         self._changed = threading.Condition()
-        #: in the order they happened: "prepare", "start ID ATTEMPT", "end ID ATTEMPT", "cleanup"
+        #: in the order they happened: "prepare", "start ID ATTEMPT", "end ID ATTEMPT", "release", "cleanup"
         self.calls: list[str] = []
         #: steps as they were given to `execute`
         self.steps: list[PlannedStep] = []
@@ -103,6 +107,20 @@ class FakeExecutor:
                         output.emit(action)
         finally:
             self._note(f"end {step.id} {attempt}")
+
+    @property
+    def released(self) -> list[str]:
+        if not self.sends_content_first:
+            return []
+        works = [step.work for step in self.steps]
+        return [
+            image for work in works if isinstance(work, PushWork) and work.at_end for image in work.images
+        ]
+
+    def release(self, output: Callable[[str], StepOutput], cancel: CancelToken) -> None:  # noqa: ARG002
+        self._note("release")
+        for error in self._release:
+            raise error
 
     def cleanup(self) -> None:
         self._note("cleanup")

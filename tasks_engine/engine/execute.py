@@ -8,7 +8,15 @@ from tasks_engine.engine.loop import run_plan
 from tasks_engine.engine.sinks import EventSink
 from tasks_engine.engine.step import status_of
 from tasks_engine.errors import TasksError
-from tasks_engine.events import RunFinished, RunPlanned, RunStarted, RunWarning
+from tasks_engine.events import (
+    ReleaseFinished,
+    ReleaseStarted,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    RunWarning,
+    Status,
+)
 from tasks_engine.plan.model import Plan
 from tasks_engine.plan.state import FinishRun
 from tasks_engine.ports import Executor
@@ -38,7 +46,22 @@ def _prepare_and_run(plan: Plan, executor: Executor, sink: EventSink, cancel: Ca
         cancel.raise_if_cancelled()
     except TasksError as error:
         return FinishRun(status_of(error), error.to_json())
-    return run_plan(plan, executor, sink, cancel)
+    end = run_plan(plan, executor, sink, cancel)
+    if end.status is Status.SUCCEEDED and executor.released:
+        return _release(executor, sink, cancel)
+    return end
+
+
+def _release(executor: Executor, sink: EventSink, cancel: CancelToken) -> FinishRun:
+    images = tuple(executor.released)
+    sink.emit(ReleaseStarted(images=images))
+    try:
+        cancel.raise_if_cancelled()
+        executor.release(sink.output, cancel)
+    except TasksError as error:
+        return FinishRun(status_of(error), error.to_json())
+    sink.emit(ReleaseFinished(images=images))
+    return FinishRun(Status.SUCCEEDED)
 
 
 def _cleanup(executor: Executor, sink: EventSink) -> None:

@@ -27,7 +27,7 @@ from tasks_engine.ports import Executor
 def run_plan(plan: Plan, executor: Executor, sink: EventSink, cancel: CancelToken) -> FinishRun:
     """Runs all steps, each in a thread of its own, and returns how the run ends.
 
-    `prepare` and `cleanup` are the caller's. An error outside the tree of TasksError is a bug in a step's
+    `prepare`, `release` and `cleanup` are the caller's. An error outside the tree of TasksError is a bug in a step's
     thread; it cancels the other steps and is raised here when they have ended.
     """
     state = RunState()
@@ -48,7 +48,7 @@ def run_plan(plan: Plan, executor: Executor, sink: EventSink, cancel: CancelToke
             results.put(error)
 
     while True:
-        for action in next_actions(plan, state):
+        for action in next_actions(plan, state, pushes_last=not executor.sends_content_first):
             match action:
                 case StartStep(step_id):
                     token_by_step[step_id] = CancelToken()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import codecs
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tasks_engine.engine.masking import MaskedStream, Masker
 from tasks_engine.errors import StoreError
-from tasks_engine.events import RunEvent, StepFinished, StepLog, StepProgress
+from tasks_engine.events import RunEvent, RunFinished, RunWarning, StepFinished, StepLog, StepProgress
 from tasks_engine.ports import EventStore, StepOutput
+from tasks_engine.sizes import size_text
 
 Watcher = Callable[[RunEvent], None]
 
@@ -50,7 +51,12 @@ class EventSink:
         on_store_failure: Callable[[StoreError], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         masker: Masker | None = None,
+        max_log_bytes: int = 0,
+        detached: Collection[str] = (),
     ) -> None:
+        """`detached` are ids of steps that print on after they have finished.
+
+        Output beyond `max_log_bytes` is dropped, which a warning says; 0 for no limit."""
         self._masker = masker or Masker()
         self._masked: dict[tuple[str, str], MaskedStream] = {}
         self._run_id = run_id
@@ -63,6 +69,10 @@ class EventSink:
         self._pending_bytes = 0
         self._closing = False
         self._seq = 0
+        self._max_log_bytes = max_log_bytes
+        self._detached = frozenset(detached)
+        self._logged_bytes = 0
+        self._drops = False
         self._decoders: dict[tuple[str, str], codecs.IncrementalDecoder] = {}
         self.failure: StoreError | None = None
         self._bug: Exception | None = None
@@ -71,8 +81,11 @@ class EventSink:
 
     def emit(self, event: RunEvent) -> datetime:
         """Takes an event and returns the moment it was given."""
-        if isinstance(event, StepFinished):
+        if isinstance(event, StepFinished) and event.step_id not in self._detached:
             self._flush_masked(event.step_id)
+        elif isinstance(event, RunFinished):
+            for step_id in {step_id for step_id, _ in list(self._masked)}:
+                self._flush_masked(step_id)
         with self._changed:
             stamped = replace(self._masker.mask_event(event), run_id=self._run_id, at=self._clock())
             self._queue.append(stamped)
@@ -148,16 +161,35 @@ class EventSink:
     def _handle(self, batch: list[RunEvent | _Output]) -> None:
         stored: list[RunEvent] = []
         for each in batch:
-            event = self._log_event(each) if isinstance(each, _Output) else each
-            self._seq += 1
-            stored.append(replace(event, seq=self._seq))
+            for event in self._log_events(each) if isinstance(each, _Output) else (each,):
+                self._seq += 1
+                stored.append(replace(event, seq=self._seq))
         self._keep(stored)
         for event in stored:
             for watch in self._watchers:
                 watch(event)
 
-    def _log_event(self, output: _Output) -> StepLog:
+    def _log_events(self, output: _Output) -> Iterator[RunEvent]:
         data = b"".join(output.parts)
+        if self._drops:
+            return
+        left = self._max_log_bytes - self._logged_bytes
+        if self._max_log_bytes and len(data) > left:
+            self._drops = True
+            data = data[:left]
+        self._logged_bytes += len(data)
+        if data:
+            yield self._log_event(output, data)
+        if self._drops:
+            yield RunWarning(
+                run_id=self._run_id,
+                at=output.at,
+                message=f"the log has reached its limit of {size_text(self._max_log_bytes)}: "
+                "all further output of steps is dropped",
+                hint="policy.max_log_bytes in the settings is the limit",
+            )
+
+    def _log_event(self, output: _Output, data: bytes) -> StepLog:
         key = (output.step_id, output.stream)
         decoder = self._decoders.get(key)
         if decoder is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tasks_engine.definition.build_string import BuildArguments
 from tasks_engine.definition.image_names import cache_image, unique_images
 from tasks_engine.definition.model import Network, Step, StepKind, Task
 from tasks_engine.definition.step_rules import ROOT_ID, STARTS_AT_ONCE
+from tasks_engine.definition.template.secret_text import has_token, step_output, tokens_in
 from tasks_engine.images.reference import InvalidReference, parse_reference
 from tasks_engine.plan.commands import OptionValues, cmd_work, option_values
 from tasks_engine.plan.model import BuildWork, Plan, PlannedStep, PushWork, Work
@@ -24,7 +26,7 @@ DEFAULT_NETWORK = "acb_default_network"
 def make_plan(task: Task, request: RunRequest) -> Plan:
     """The plan of a task that `load_task` accepted; there is nothing left that could be wrong."""
     maker = _Maker(task, request)
-    steps = tuple(maker.step(index) for index in range(len(task.steps)))
+    steps = _with_pushes_at_end([maker.step(index) for index in range(len(task.steps))])
     return Plan(
         run_id=request.run_id,
         task=request.task,
@@ -35,6 +37,7 @@ def make_plan(task: Task, request: RunRequest) -> Plan:
         networks=maker.networks,
         volumes=task.volumes,
         secrets=tuple(secret.id for secret in task.secrets),
+        keep_going=request.keep_going,
         warnings=(*(warning.to_json() for warning in task.warnings), *maker.warnings),
     )
 
@@ -49,6 +52,8 @@ class _Maker:
         self._run_images = {
             _full(command.image) for step in task.steps for command in step.commands if command.image
         }
+        #: steps whose outputs name an image that a step runs
+        self._runs_outputs_of = {step_id for image in self._run_images for step_id, _ in _outputs_in(image)}
         #: full name of an image -> the last step before that builds it
         self._built_by: dict[str, str] = {}
         self.warnings: list[Mapping[str, Any]] = []
@@ -57,12 +62,13 @@ class _Maker:
         step = self._task.steps[index]
         given = option_values(step)
         work = self._work(step, given)
+        is_push = step.kind is StepKind.PUSH
         return PlannedStep(
             id=step.id,
             kind=step.kind,
             depends_on=_parents(self._task.steps, index),
             timeout_s=step.timeout or self._task.step_timeout or DEFAULT_STEP_TIMEOUT_S,
-            retries=step.retries if step.kind is not StepKind.PUSH else 0,  # a push has its own
+            retries=0 if is_push else step.retries,  # a push has its own
             retry_delay_s=step.retry_delay or DEFAULT_RETRY_DELAY_S,
             ignore_errors=step.ignore_errors,
             detach=step.detach or given.switch("detach"),
@@ -70,7 +76,7 @@ class _Maker:
             working_directory=self._working_directory(step, given),
             work=work,
             retry_on_errors=step.retry_on_errors,
-            repeat=step.repeat,
+            repeat=0 if is_push else step.repeat,
             start_delay_s=step.start_delay,
             keep=step.keep,
             network=given.last("network") or step.network or self._default_network,
@@ -86,11 +92,19 @@ class _Maker:
         if step.build is not None:
             return self._build(step, step.build)
         if step.kind is StepKind.PUSH:
-            makers = {
-                image: self._built_by[_full(image)] for image in step.push if _full(image) in self._built_by
-            }
-            return PushWork(images=step.push, built_by=makers)
+            makers = {image: self._maker(image) for image in step.push}
+            return PushWork(
+                images=step.push, built_by={image: maker for image, maker in makers.items() if maker}
+            )
         return cmd_work(step, given)
+
+    def _maker(self, image: str) -> str:
+        """The step that builds an image; empty when none does, or only values that come later will tell."""
+        maker = self._built_by.get(_full(image), "")
+        for step in self._task.steps if not maker and has_token(image) else ():
+            if step.kind is StepKind.BUILD and image == step_output(step.id, "image").token:
+                return step.id
+        return maker
 
     def _build(self, step: Step, arguments: BuildArguments) -> BuildWork:
         tags = unique_images(arguments.tags)
@@ -110,7 +124,7 @@ class _Maker:
             platforms=arguments.platforms,
             no_cache=arguments.no_cache,
             pull=arguments.pull,
-            runs_later=not names.isdisjoint(self._run_images),
+            runs_later=not names.isdisjoint(self._run_images) or step.id in self._runs_outputs_of,
             cache=self._cache(step, arguments),
             no_cache_filter=arguments.no_cache_filter,
             secrets=arguments.secrets,
@@ -172,5 +186,24 @@ def _parents(steps: tuple[Step, ...], index: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parent for parent in when if parent not in (STARTS_AT_ONCE, ROOT_ID)))
 
 
+def _with_pushes_at_end(steps: list[PlannedStep]) -> tuple[PlannedStep, ...]:
+    """Marks the pushes that only such pushes wait for. One whose failure is ignored must not hold up the others."""
+    waited_for: set[str] = set()
+    for index, step in reversed(list(enumerate(steps))):
+        if isinstance(step.work, PushWork) and step.id not in waited_for and not step.ignore_errors:
+            steps[index] = replace(step, work=replace(step.work, at_end=True))
+        else:
+            waited_for.update(step.depends_on)
+    return tuple(steps)
+
+
 def _full(image: str) -> str:
-    return str(parse_reference(image))
+    """The full name, for comparing; one with the output of a step is the same only where it is written the same."""
+    return image if has_token(image) else str(parse_reference(image))
+
+
+def _outputs_in(image: str) -> list[tuple[str, str]]:
+    """Step and name of the outputs that an image is named by."""
+    return [
+        (names[0], names[1]) for token in tokens_in(image) for kind, *names in token.names if kind == "output"
+    ]

@@ -1,6 +1,7 @@
 """The Plan: what will run, with every default filled in. JSON in, JSON out; nothing is left to guess.
 
-Text that comes from a secret is an opaque token here (`definition.template.secret_text`).
+Text that comes from a secret or from the output of a step is an opaque token here
+(`definition.template.secret_text`).
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ class PushWork:
     images: tuple[str, ...]
     #: image -> id of the step of this run that builds it
     built_by: Mapping[str, str] = field(default_factory=dict)
+    #: nothing but such pushes comes after it, so its tags may wait for all else to succeed
+    at_end: bool = False
 
 
 Work = BuildWork | CmdWork | PushWork
@@ -216,6 +219,8 @@ class Plan:
     volumes: tuple[Volume, ...] = ()
     #: ids of the secrets that are fetched before the first step
     secrets: tuple[str, ...] = ()
+    #: a failure does not end the run: steps that do not wait for the failed one go on
+    keep_going: bool = False
     #: what cannot be meant, but is let pass
     warnings: tuple[Mapping[str, Any], ...] = ()
 
@@ -224,13 +229,18 @@ class Plan:
         return {step.id: step for step in self.steps}
 
     @property
+    def has_pushes_at_end(self) -> bool:
+        """Whether there are tags that move together, once all steps have succeeded."""
+        return any(isinstance(step.work, PushWork) and step.work.at_end for step in self.steps)
+
+    @property
     def has_containers(self) -> bool:
         return any(step.kind is StepKind.CMD for step in self.steps)
 
     @property
     def registries(self) -> frozenset[str]:
-        """Registries that the plan names; a step sees logins of no other."""
-        from tasks_engine.images.reference import parse_reference
+        """Registries that the plan names; a step sees logins of no other, nor of one that only an output names."""
+        from tasks_engine.definition.image_names import known_registry
 
         images: list[str] = []
         for step in self.steps:
@@ -241,8 +251,8 @@ class Plan:
                     images += step.work.images
                 case PushWork(images=pushed):
                     images += pushed
-        named = {parse_reference(image).registry for image in images}
-        return frozenset(named | ({self.registry} if self.registry else set()))
+        named = set(map(known_registry, images))
+        return frozenset(filter(None, named | {self.registry}))
 
     def to_json(self) -> dict[str, Any]:
         data = {name: to_json(getattr(self, name)) for name in _PLAN_FIELDS if name != "steps"}

@@ -20,3 +20,10 @@ class RunRequest:
     working_directory: str = ""
     #: a network that exists already; steps without their own get it
     network: str = ""
+    #: run what can still run after a failure
+    keep_going: bool = False
+
+
+def shared_volume(run_id: str) -> str:
+    """`$SharedVolume`: the volume with the files that the steps of a run share."""
+    return f"tasks-{run_id}-workspace"

@@ -19,7 +19,7 @@ from tasks_engine.events import (
     StepFinished,
     StepStarted,
 )
-from tasks_engine.plan.model import Plan
+from tasks_engine.plan.model import Plan, PlannedStep, PushWork
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,20 @@ def apply(state: RunState, event: RunEvent) -> RunState:
     return state
 
 
-def next_actions(plan: Plan, state: RunState) -> tuple[Action, ...]:
+def next_actions(plan: Plan, state: RunState, *, pushes_last: bool = False) -> tuple[Action, ...]:
     """What is to be done now, in file order; empty while running steps must be waited for.
 
     A step starts when all steps it waits for have succeeded, or failed with their errors ignored. The first
-    other failure ends the run: running steps are cancelled, the rest is skipped.
+    other failure ends the run: running steps are cancelled, the rest is skipped. When the plan says `keep_going`,
+    only those are skipped that wait for the failed one, and the pushes at the end: a failed run moves no tag.
+    `pushes_last` holds these pushes back until all other steps are done.
     """
     heard_of = state.steps
     waiting = [step for step in plan.steps if step.id not in heard_of]
     running = {step_id for step_id, each in heard_of.items() if each.status is Status.RUNNING}
     stopper = _first_failure(heard_of.values())
+    if stopper is not None and plan.keep_going and stopper.status is not Status.CANCELED:
+        return _going_on(state, waiting, running, stopper)
     if stopper is not None:
         skips = tuple(SkipStep(step.id) for step in waiting)
         if running:
@@ -132,7 +136,34 @@ def next_actions(plan: Plan, state: RunState) -> tuple[Action, ...]:
     if not running and not waiting:
         return (FinishRun(Status.SUCCEEDED),)
     done = {step_id for step_id, each in heard_of.items() if each.lets_others_start}
-    return tuple(StartStep(step.id) for step in waiting if done.issuperset(step.depends_on))
+    ready = [step for step in waiting if done.issuperset(step.depends_on)]
+    if pushes_last:
+        unfinished = (*waiting, *(plan.step_by_id[each] for each in running))
+        if not all(map(is_push_at_end, unfinished)):
+            ready = [step for step in ready if not is_push_at_end(step)]
+    return tuple(StartStep(step.id) for step in ready)
+
+
+def is_push_at_end(step: PlannedStep) -> bool:
+    return isinstance(step.work, PushWork) and step.work.at_end
+
+
+def _going_on(
+    state: RunState, waiting: list[PlannedStep], running: set[str], stopper: StepState
+) -> tuple[Action, ...]:
+    """After a failure: what can still run, and what cannot any more."""
+    done = {step_id for step_id, each in state.steps.items() if each.lets_others_start}
+    lost = set(state.steps) - done - running
+    actions: list[Action] = []
+    for step in waiting:
+        if not lost.isdisjoint(step.depends_on) or is_push_at_end(step):
+            lost.add(step.id)
+            actions.append(SkipStep(step.id))
+        elif done.issuperset(step.depends_on):
+            actions.append(StartStep(step.id))
+    if not running and len(lost & {step.id for step in waiting}) == len(waiting):
+        actions.append(FinishRun(stopper.status, stopper.error))
+    return tuple(actions)
 
 
 def _first_failure(steps: Iterable[StepState]) -> StepState | None:

@@ -13,10 +13,12 @@ from tasks_engine.event_schema import event_schema, event_schema_text
 from tasks_engine.events import (
     EVENT_TYPES,
     ImageBuilt,
+    ImageDependencies,
     ImagePushed,
     RunEvent,
     RunWarning,
     StepFinished,
+    StepOutputs,
     StepProgress,
     to_json,
 )
@@ -41,12 +43,16 @@ def test_every_event_of_a_run_is_valid(plan_of: Callable[..., Plan]) -> None:
             [
                 StepProgress(step_id="a", item="1", name="n", state="done", current=1, total=2),
                 ImageBuilt(step_id="a", tags=("x:1",), digest="", image_id="sha256:0"),
+                ImageDependencies(step_id="a", dependencies={"image": None}),
+                StepOutputs(step_id="a", outputs={"a": "b"}),
                 ImagePushed(step_id="a", image="x:1", digest="sha256:0", size_bytes=0),
                 exits(2),
             ],
         ]
     }
-    plan = plan_of("steps: [{id: a, cmd: x, retries: 1, retryDelay: 1}, {cmd: x}]\nfoo: 1")
+    plan = plan_of(
+        "steps: [{id: a, cmd: x, retries: 1, retryDelay: 1, ignoreErrors: true}, {push: [x]}]\nfoo: 1"
+    )
     object.__setattr__(plan.steps[0], "retry_delay_s", 0)
     seen: list[RunEvent] = []
     sink = EventSink("run1", FakeStore(), [seen.append], lambda error: None)

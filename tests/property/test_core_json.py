@@ -69,7 +69,15 @@ plans = filled(Plan, steps=st.lists(steps_of_plans, max_size=3).map(tuple))
 
 
 def events_of(kind: type[RunEvent]) -> st.SearchStrategy[RunEvent]:
-    fields = {"at": moments, "plan": json_maps, "error": st.none() | json_maps, "tags": tuples}
+    fields = {
+        "at": moments,
+        "plan": json_maps,
+        "error": st.none() | json_maps,
+        "tags": tuples,
+        "images": tuples,
+        "dependencies": json_maps,
+        "outputs": st.dictionaries(texts, texts, max_size=3),
+    }
     special = {name: values for name, values in fields.items() if name in kind.__dataclass_fields__}
     return st.builds(kind, **special)
 

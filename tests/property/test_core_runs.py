@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,16 @@ from tasks_engine.definition.model import StepKind
 from tasks_engine.engine.loop import run_plan
 from tasks_engine.engine.sinks import EventSink
 from tasks_engine.events import RunEvent, Status, StepFinished, StepStarted
-from tasks_engine.plan.model import CmdWork, Plan, PlannedStep
-from tasks_engine.plan.state import FinishRun, RunState, SkipStep, StartStep, apply, next_actions
+from tasks_engine.plan.model import CmdWork, Plan, PlannedStep, PushWork
+from tasks_engine.plan.state import (
+    FinishRun,
+    RunState,
+    SkipStep,
+    StartStep,
+    apply,
+    is_push_at_end,
+    next_actions,
+)
 
 
 def step(number: int, parents: list[int], *, ignored: bool = False, retries: int = 0) -> PlannedStep:
@@ -34,7 +43,8 @@ def step(number: int, parents: list[int], *, ignored: bool = False, retries: int
 
 
 @st.composite
-def plans(draw: st.DrawFn, *, max_size: int = 8) -> Plan:
+def plans(draw: st.DrawFn, *, max_size: int = 8, keep_going: bool = False, pushes: bool = False) -> Plan:
+    """Some of the last steps of `pushes` are pushes at the end."""
     size = draw(st.integers(1, max_size))
     steps = [
         step(
@@ -45,7 +55,14 @@ def plans(draw: st.DrawFn, *, max_size: int = 8) -> Plan:
         )
         for number in range(size)
     ]
-    return Plan(run_id="r", task="t", registry="", steps=tuple(steps))
+    waited_for: set[str] = set()
+    for number, each in reversed(list(enumerate(steps))):
+        if pushes and each.id not in waited_for and draw(st.booleans()):
+            push = PushWork(("r.io/app:1",), at_end=True)
+            steps[number] = replace(each, kind=StepKind.PUSH, work=push, ignore_errors=False)
+        else:
+            waited_for.update(each.depends_on)
+    return Plan(run_id="r", task="t", registry="", steps=tuple(steps), keep_going=keep_going)
 
 
 def ancestors(plan: Plan, step_id: str) -> Iterator[str]:
@@ -54,12 +71,12 @@ def ancestors(plan: Plan, step_id: str) -> Iterator[str]:
         yield from ancestors(plan, parent)
 
 
-def run(plan: Plan, failing: set[str]) -> tuple[FinishRun, list[RunEvent]]:
+def run(plan: Plan, failing: set[str], *, pushes_last: bool = False) -> tuple[FinishRun, list[RunEvent]]:
     script: dict[str, list[list[Action]]] = {step_id: [[exits(1)]] for step_id in failing}
     store = FakeStore()
     cancel = CancelToken()
     sink = EventSink("r", store, [], cancel.cancel)
-    end = run_plan(plan, FakeExecutor(script), sink, cancel)
+    end = run_plan(plan, FakeExecutor(script, sends_content_first=not pushes_last), sink, cancel)
     sink.close()
     return end, store.events
 
@@ -93,13 +110,47 @@ def test_a_failure_never_starts_a_descendant(plan: Plan, failing: set[str]) -> N
     assert end.status is (Status.FAILED if fatal else Status.SUCCEEDED)
 
 
-@given(plans(max_size=30), st.data())
+@given(plans(keep_going=True), st.sets(st.sampled_from([f"s{number}" for number in range(8)])))
+@settings(max_examples=50)
+def test_all_that_does_not_wait_for_a_failure_runs_when_the_run_keeps_going(
+    plan: Plan, failing: set[str]
+) -> None:
+    end, events = run(plan, failing)
+    fatal = {step.id for step in plan.steps if step.id in failing and not step.ignore_errors}
+    started = {event.step_id for event in events if isinstance(event, StepStarted)}
+    reachable = {step.id for step in plan.steps if fatal.isdisjoint(ancestors(plan, step.id))}
+    # A step behind a failing one never ran, so its own failure does not count.
+    assert started == reachable
+    assert end.status is (Status.FAILED if fatal & reachable else Status.SUCCEEDED)
+
+
+@given(plans(pushes=True), st.sets(st.sampled_from([f"s{number}" for number in range(8)])), st.booleans())
+@settings(max_examples=50)
+def test_no_push_at_the_end_starts_in_a_run_that_failed_where_tags_come_with_the_content(
+    plan: Plan, failing: set[str], keep_going: bool
+) -> None:
+    plan = replace(plan, keep_going=keep_going)
+    failing = {step.id for step in plan.steps if step.id in failing and not is_push_at_end(step)}
+    end, events = run(plan, failing, pushes_last=True)
+    pushes = {step.id for step in plan.steps if is_push_at_end(step)}
+    started = [event.step_id for event in events if isinstance(event, StepStarted)]
+    if end.status is Status.FAILED:
+        assert pushes.isdisjoint(started)
+    else:
+        assert len(started) == len(plan.steps)
+        assert set(started[len(started) - len(pushes) :]) == pushes
+
+
+@given(plans(max_size=30, pushes=True), st.booleans(), st.booleans(), st.data())
 @settings(max_examples=100)
-def test_decisions_alone_bring_every_run_to_its_end(plan: Plan, data: st.DataObject) -> None:
+def test_decisions_alone_bring_every_run_to_its_end(
+    plan: Plan, keep_going: bool, pushes_last: bool, data: st.DataObject
+) -> None:
     """Events in any order that steps may end in; no threads."""
+    plan = replace(plan, keep_going=keep_going)
     state, running, ended = RunState(), [], set()
     while True:
-        actions = next_actions(plan, state)
+        actions = next_actions(plan, state, pushes_last=pushes_last)
         if isinstance(actions[-1] if actions else None, FinishRun):
             break
         for action in actions:

@@ -80,7 +80,9 @@ def test_an_image_is_built_below_the_registry_of_the_run(name: str) -> None:
 
 def test_what_was_built_is_pushed() -> None:
     plan = plan_of("build-and-push")
-    assert push(plan) == PushWork((f"{REGISTRY}/greeter:r1",), {f"{REGISTRY}/greeter:r1": "acb_step_0"})
+    assert push(plan) == PushWork(
+        (f"{REGISTRY}/greeter:r1",), {f"{REGISTRY}/greeter:r1": "acb_step_0"}, at_end=True
+    )
     assert parents(plan)["acb_step_1"] == ("acb_step_0",)
 
 
@@ -151,7 +153,7 @@ def test_a_folded_text_is_one_command() -> None:
 def test_steps_share_files_and_choose_their_folders() -> None:
     plan = plan_of("shared-files")
     assert [step.working_directory for step in plan.steps] == ["/workspace", "/workspace/notes", ""]
-    assert cmd(plan).args == ("-c", "mkdir -p /workspace/notes && date > today.txt")
+    assert cmd(plan).args == ("-c", "mkdir -p notes && date > notes/today.txt")
     assert cmd(plan, "acb_step_1").args == ("-c", "cat today.txt; echo 'seen' >> today.txt")
 
 

@@ -5,7 +5,9 @@ script.json:
                 ["fail", message] (ours, not the author's), ["wait", "<event type> <step id>"], ["hang"]
     cancel      "<event type> <step id>" at which the run is cancelled; "at once" before it begins
     time_out    ids of steps whose time is up at once
-    prepare, cleanup   message of the error these raise
+    prepare, cleanup, release   message of the error these raise
+    keep_going  run what can still run after a failure
+    pushes_last the engine can only push with tags
 events.json: one event after the other, without what differs from run to run (seq, at, the engine's version,
 the plan); output that came in pieces is joined. `make golden` writes it.
 """
@@ -53,7 +55,10 @@ class Script:
             },
             prepare=self._errors("prepare"),
             cleanup=self._errors("cleanup"),
+            release=self._errors("release"),
+            sends_content_first=not self._script.get("pushes_last", False),
         )
+        self.keep_going = bool(self._script.get("keep_going"))
 
     def timed(self, plan: Plan) -> Plan:
         """The plan without waits before and between attempts, and without time for the steps that must time out."""
@@ -91,7 +96,7 @@ def run(case: Path) -> list[RunEvent]:
     """What a watcher of the run sees."""
     script = Script((case / "script.json").read_text(encoding="utf-8"))
     task = load_task((case / "task.yaml").read_text(encoding="utf-8"), "task.yaml", Inputs())
-    plan = script.timed(make_plan(task, RunRequest("run1", "task.yaml")))
+    plan = script.timed(make_plan(task, RunRequest("run1", "task.yaml", keep_going=script.keep_going)))
     seen: list[RunEvent] = []
     sink = EventSink("run1", FakeStore(), [seen.append, script.watch], script.cancel.cancel)
     execute_run(plan, ".", script.executor, sink, script.cancel)

@@ -9,9 +9,20 @@ import pytest
 
 from tasks_engine.backends.fakes import PATIENCE_S, FakeStore
 from tasks_engine.engine import sinks
+from tasks_engine.engine.masking import Masker
 from tasks_engine.engine.sinks import EventSink
 from tasks_engine.errors import StoreError
-from tasks_engine.events import RunEvent, RunStarted, RunWarning, StepLog, StepProgress, StepStarted
+from tasks_engine.events import (
+    RunEvent,
+    RunFinished,
+    RunStarted,
+    RunWarning,
+    Status,
+    StepFinished,
+    StepLog,
+    StepProgress,
+    StepStarted,
+)
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -54,6 +65,47 @@ def test_events_are_stored_and_shown_in_order() -> None:
         str(n) for n in range(100)
     ]
     assert run.store.events == run.seen
+
+
+def test_output_beyond_the_limit_is_dropped_and_said_so_once() -> None:
+    store, seen = FakeStore(), []
+    sink = EventSink("r1", store, [seen.append], pytest.fail, max_log_bytes=10)
+    output = sink.output("s")
+    for text in (b"12345678", b"9abcdef", b"more", b"and more"):
+        output.write("stdout", text)
+        output.emit(StepStarted(step_id="s"))
+    sink.close()
+
+    assert store.log == b"123456789a"
+    warnings = [event.message for event in seen if isinstance(event, RunWarning)]
+    assert warnings == ["the log has reached its limit of 10 B: all further output of steps is dropped"]
+    assert sum(isinstance(event, StepStarted) for event in seen) == 4
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+
+
+def test_a_detached_step_keeps_what_could_become_a_secret_until_the_run_ends() -> None:
+    store = FakeStore()
+    masker = Masker()
+    masker.add(b"hunter22")
+    sink = EventSink("r1", store, [], pytest.fail, masker=masker, detached=["service"])
+    for step_id in ("service", "other"):
+        sink.output(step_id).write("stdout", b"a hunt")
+        sink.emit(StepFinished(step_id=step_id, status=Status.SUCCEEDED, attempts=1))
+    sink.output("service").write("stdout", b"er22 b hunt")
+    sink.emit(RunFinished(status=Status.SUCCEEDED))
+    sink.close()
+
+    assert bytes(store.log) == b"a " + b"a hunt" + b"*** b " + b"hunt"
+
+
+def test_output_up_to_the_limit_is_whole() -> None:
+    store, seen = FakeStore(), []
+    sink = EventSink("r1", store, [seen.append], pytest.fail, max_log_bytes=4)
+    sink.output("s").write("stdout", b"1234")
+    sink.close()
+
+    assert store.log == b"1234"
+    assert [event.type for event in seen] == ["step_log"]
 
 
 def test_an_event_gets_run_number_and_moment() -> None:

@@ -141,7 +141,7 @@ def test_tags_are_normalised_and_counted_once(plan_of: PlanOf) -> None:
 
 def test_pushed_images_are_normalised_and_counted_once(plan_of: PlanOf) -> None:
     assert plan_of("steps: [{push: [app, app:latest, host:5000/a]}]").steps[0].work == PushWork(
-        ("app:latest", "host:5000/a:latest")
+        ("app:latest", "host:5000/a:latest"), at_end=True
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
@@ -27,6 +28,7 @@ from tasks_engine.plan.state import (
     StartStep,
     StepState,
     apply,
+    is_push_at_end,
     next_actions,
 )
 
@@ -200,3 +202,52 @@ def test_a_step_that_was_cancelled_for_it_is_not_the_reason(plan_of: PlanOf) -> 
     ]
     [end] = next_actions(plan_of(DIAMOND), state(*done("a"), *failures))
     assert end == FinishRun(Status.FAILED, {"message": "c failed"})
+
+
+PUSHES = """
+steps:
+- {id: build, build: -t r.io/app ., when: ['-']}
+- {id: push, push: [r.io/app], when: [build]}
+- {id: test, cmd: x, when: [build]}
+- {id: then, push: [r.io/app], when: [push]}
+"""
+
+
+def test_pushes_start_with_their_own_ancestors_where_content_goes_first(plan_of: PlanOf) -> None:
+    plan = plan_of(PUSHES)
+    assert next_actions(plan, state(*done("build"))) == (StartStep("push"), StartStep("test"))
+
+
+def test_pushes_at_the_end_wait_for_all_other_steps_where_their_tags_come_with_them(plan_of: PlanOf) -> None:
+    plan = plan_of(PUSHES)
+    assert next_actions(plan, state(*done("build")), pushes_last=True) == (StartStep("test"),)
+    testing = state(*done("build"), started("test"))
+    assert next_actions(plan, testing, pushes_last=True) == ()
+    assert next_actions(plan, apply(testing, finished("test")), pushes_last=True) == (StartStep("push"),)
+    assert next_actions(plan, state(*done("build", "test", "push")), pushes_last=True) == (StartStep("then"),)
+
+
+def test_a_push_that_another_step_waits_for_is_not_at_the_end(plan_of: PlanOf) -> None:
+    plan = plan_of("steps: [{id: p, push: [a]}, {id: c, cmd: a}, {id: q, push: [b]}]")
+    assert [step.id for step in plan.steps if is_push_at_end(step)] == ["q"]
+
+
+def test_a_push_whose_failure_is_ignored_holds_up_no_tags(plan_of: PlanOf) -> None:
+    plan = plan_of("steps: [{id: p, push: [a]}, {id: q, push: [b], ignoreErrors: true}]")
+    assert not plan.has_pushes_at_end
+
+
+def test_a_run_that_keeps_going_skips_only_what_waits_for_the_failure(plan_of: PlanOf) -> None:
+    plan = replace(plan_of(DIAMOND), keep_going=True)
+    half = state(*done("a"), started("b"), started("c"), finished("b", Status.FAILED))
+    assert next_actions(plan, half) == (SkipStep("d"),)
+    skipped = apply(half, finished("d", Status.SKIPPED))
+    assert next_actions(plan, skipped) == ()
+    ended = apply(skipped, finished("c"))
+    assert next_actions(plan, ended) == (FinishRun(Status.FAILED, {"message": "b failed"}),)
+
+
+def test_a_run_that_keeps_going_stops_when_it_is_cancelled(plan_of: PlanOf) -> None:
+    plan = replace(plan_of(DIAMOND), keep_going=True)
+    actions = next_actions(plan, state(started("a"), finished("a", Status.CANCELED)))
+    assert actions[:3] == (SkipStep("b"), SkipStep("c"), SkipStep("d"))
