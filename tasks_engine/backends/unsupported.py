@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
-from tasks_engine.definition.build_context import ContextKind, parse_build_context
-from tasks_engine.definition.template.secret_text import has_token
+from tasks_engine.backends.docker.container_options import CONTAINER_OPTIONS, IDLE_OPTIONS
+from tasks_engine.definition.step_texts import OPTIONS_OF_STEPS
+from tasks_engine.definition.template.secret_text import has_secret, has_token
 from tasks_engine.errors import UsageError
-from tasks_engine.plan.make import DEFAULT_NETWORK
-from tasks_engine.plan.model import BuildWork, CmdWork, Plan, PlannedStep
+from tasks_engine.plan.model import BuildWork, CmdWork, ContainerOption, Plan, PlannedStep
 
-#: networks that every engine has
-ENGINE_NETWORKS = ("", "bridge", "host", "none")
-#: options of `docker run` that a container is made with, beside those that a step has a property for
-CONTAINER_OPTIONS = frozenset(
-    ["cap-add", "cap-drop", "hostname", "init", "label", "name", "read-only", "tmpfs"]
-)
-
-#: what of a build cannot be done -> the flag that asks for it
-_BUILD_FLAGS = {
-    "secrets": "--secret",
-    "ssh": "--ssh",
-    "outputs": "--output",
-    "attestations": "--attest",
-    "cache_to": "--cache-to",
-    "annotations": "--annotation",
-    "ulimits": "--ulimit",
-    "allow": "--allow",
-    "build_contexts": "--build-context",
-    "cache_from": "--cache-from",
-    "add_hosts": "--add-host",
-    "no_cache_filter": "--no-cache-filter",
-    "shm_size_bytes": "--shm-size",
-    "cgroup_parent": "--cgroup-parent",
-}
+#: of `_shown_texts`
+_PLACES_OF_OUTPUTS = ("Dockerfile's name", "tags", "target", "labels", "annotations", "image of the cache")
 
 
 def refuse_unsupported(plan: Plan) -> None:
     """Raises UsageError that names all steps and properties which this version cannot run."""
-    found = [f"volume '{volume.name}'" for volume in plan.volumes]
-    found += [f"network '{network.name}'" for network in plan.networks if network.name != DEFAULT_NETWORK]
+    found: list[str] = []
     for step in plan.steps:
         found += [f"{what} of step '{step.id}'" for what in _in_step(step)]
     if found:
@@ -53,45 +30,77 @@ def refuse_unsupported(plan: Plan) -> None:
 
 def unused(plan: Plan) -> tuple[dict[str, str], ...]:
     """Warnings, in the form of a plan's, of what a run goes without."""
+    defaults = {network.name for network in plan.networks if network.is_default}
     return tuple(
-        {
-            "code": "plan",
-            "message": f"step '{step.id}' is built with the engine's own cache: this version of tasks keeps none "
-            "in a registry",
-        }
-        for step in plan.steps
-        if isinstance(step.work, BuildWork) and step.work.cache
+        {"code": "plan", "message": message} for step in plan.steps for message in _idle_in(step, defaults)
     )
 
 
+def _idle_in(step: PlannedStep, defaults: Collection[str]) -> Iterator[str]:
+    if isinstance(step.work, BuildWork):
+        if step.network not in ("", "default", "bridge", "host", "none") and step.network not in defaults:
+            yield (
+                f"network '{step.network}' of step '{step.id}' has no effect: a build knows the networks default, host "
+                "and none"
+            )
+        if step.volume_mounts:
+            yield f"volumeMounts of step '{step.id}' have no effect: a build sees no volumes"
+    elif isinstance(step.work, CmdWork):
+        for option in _options(step.work):
+            if option.name in IDLE_OPTIONS and option.name != "name":
+                yield f"--{option.name} of step '{step.id}' has no effect: {IDLE_OPTIONS[option.name]}"
+
+
+def _options(work: CmdWork) -> Iterator[ContainerOption]:
+    yield from work.options
+    for command in work.commands:
+        yield from command.options
+
+
 def _in_step(step: PlannedStep) -> Iterator[str]:
-    if step.network not in (*ENGINE_NETWORKS, DEFAULT_NETWORK):
-        yield f"network '{step.network}'"
-    if step.isolation not in ("", "default"):
-        yield f"isolation '{step.isolation}'"
-    if step.volume_mounts:
-        yield "volumeMounts"
+    if step.isolation.lower() not in ("", "default"):
+        yield f"isolation '{step.isolation}' (for Windows containers)"
     if isinstance(step.work, BuildWork):
         yield from _in_build(step.work)
     elif isinstance(step.work, CmdWork):
-        if step.work.commands:
-            yield "several commands or a redirection"
-        for option in step.work.options:
-            if option.name not in CONTAINER_OPTIONS:
+        for option in _options(step.work):
+            if option.name == "isolation" and option.value.lower() not in ("", "default"):
+                yield f"isolation '{option.value}' (for Windows containers)"
+            elif option.name not in CONTAINER_OPTIONS | OPTIONS_OF_STEPS | IDLE_OPTIONS.keys():
                 yield f"--{option.name}"
 
 
 def _in_build(work: BuildWork) -> Iterator[str]:
-    if parse_build_context(work.context).kind is not ContextKind.LOCAL:
-        yield "a context that is no folder"
-    if len(work.platforms) > 1:
-        yield "several platforms"
-    for name, flag in _BUILD_FLAGS.items():
-        if getattr(work, name):
-            yield f"build flag {flag}"
-    if work.run_network != "default":
-        yield "build flag --network"
-    texts = (work.context, work.dockerfile, work.target, *work.platforms)
-    named = (*work.build_args.items(), *work.labels.items())
-    if any(map(has_token, (*texts, *chain.from_iterable(named)))):
-        yield "a secret in the build"
+    """A secret may be where no image shows it: in addresses, caches and, as the Dockerfile decides, build arguments.
+
+    An output of a step may also be where nothing has to be checked before the step starts.
+    """
+    for what, found in _shown_texts(work).items():
+        texts = list(found)
+        if any(map(has_secret, texts)):
+            yield f"a secret in the {what}"
+        elif any(map(has_token, texts)) and what not in _PLACES_OF_OUTPUTS:
+            yield f"an output of a step in the {what}"
+
+
+def _shown_texts(work: BuildWork) -> dict[str, Iterable[str]]:
+    """What of a build ends up in the image, or in messages."""
+    return {
+        "Dockerfile's name": (work.dockerfile,),
+        "tags": work.tags,
+        "target": (work.target, *work.no_cache_filter),
+        "platforms": work.platforms,
+        "labels": chain.from_iterable(work.labels.items()),
+        "annotations": chain.from_iterable((each.key, each.value) for each in work.annotations),
+        "names of build arguments": work.build_args,
+        "names of build contexts": work.build_contexts,
+        "build secrets": chain.from_iterable((each.id, each.file, each.env) for each in work.secrets),
+        "ssh forwards": chain.from_iterable((each.id, *each.paths) for each in work.ssh),
+        "hosts": chain.from_iterable((each.name, each.address) for each in work.add_hosts),
+        "outputs": chain.from_iterable(
+            (each.destination, *each.attributes.values()) for each in work.outputs
+        ),
+        "attestations": chain.from_iterable(each.attributes.values() for each in work.attestations),
+        "image of the cache": (work.cache,),
+        "options": (work.run_network, work.cgroup_parent, *work.allow),
+    }

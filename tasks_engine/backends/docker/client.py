@@ -27,8 +27,11 @@ CALL_TIMEOUT_S = 60
 API_VERSION = "1.41"
 
 
-def connect(endpoint: Endpoint) -> APIClient:
-    """A client; it connects with its first call. May be used from many threads."""
+def connect(endpoint: Endpoint, labels: Mapping[str, str] | None = None) -> APIClient:
+    """A client; it connects with its first call. May be used from many threads.
+
+    `labels` (name -> value) get on every container, network and volume that it makes.
+    """
     tls: docker.tls.TLSConfig | bool = False
     if endpoint.tls is not None:
         files = endpoint.tls
@@ -37,7 +40,27 @@ def connect(endpoint: Endpoint) -> APIClient:
             client_cert=certificate, ca_cert=str(files.ca) if files.ca else None, verify=files.verify
         )
     with translated(f"connecting to the engine at {endpoint.url}"):
-        return APIClient(base_url=endpoint.url, version=API_VERSION, timeout=CALL_TIMEOUT_S, tls=tls)
+        api = _LabellingClient(base_url=endpoint.url, version=API_VERSION, timeout=CALL_TIMEOUT_S, tls=tls)
+        api.labels_of_all = dict(labels or {})
+        return api
+
+
+class _LabellingClient(APIClient):
+    """Whoever makes something on the engine cannot forget to say whose it is."""
+
+    labels_of_all: Mapping[str, str]
+
+    def create_container_from_config(self, config: Any, *args: Any, **options: Any) -> Any:
+        labels = {**(config.get("Labels") or {}), **self.labels_of_all}
+        return super().create_container_from_config({**config, "Labels": labels}, *args, **options)  # type: ignore[no-untyped-call]
+
+    def create_network(self, name: str, **options: Any) -> Any:  # type: ignore[override]
+        labels = {**(options.pop("labels", None) or {}), **self.labels_of_all}
+        return super().create_network(name, labels=labels, **options)
+
+    def create_volume(self, name: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+        labels = {**(options.pop("labels", None) or {}), **self.labels_of_all}
+        return super().create_volume(name, labels=labels, **options)
 
 
 @contextmanager

@@ -51,15 +51,27 @@ class Pushed:
 
 
 def pull(
-    api: APIClient, image: Reference, credential: Credential | None, output: StepOutput, cancel: CancelToken
+    api: APIClient,
+    image: Reference,
+    credential: Credential | None,
+    output: StepOutput,
+    cancel: CancelToken,
+    platform: str = "",
 ) -> None:
-    """Pulls an image. Raises StepFailed when there is no such image, RegistryError otherwise."""
+    """Pulls an image, of a platform such as linux/arm64 or of the engine's own.
+
+    Raises StepFailed when there is no such image, RegistryError otherwise.
+    """
     output.write("engine", f"pulling {image.familiar}\n".encode())
     call = posted(
         api,
         "/images/create",
         cancel,
-        params={"fromImage": f"{image.registry}/{image.repository}", "tag": image.digest or image.tag},
+        params={
+            "fromImage": f"{image.registry}/{image.repository}",
+            "tag": image.digest or image.tag,
+            **({"platform": platform} if platform else {}),
+        },
         headers=_auth_header(credential),
     )
     for _ in _follow(call, f"pulling {image.familiar}", image, output):
@@ -84,6 +96,22 @@ def push(
             cancel.wait(delay_s)
             delay_s *= 2
     raise AssertionError("unreachable")
+
+
+def has_content_store(api: APIClient) -> bool:
+    """Whether the engine keeps images as registries do, in containerd's store. Raises BackendError."""
+    with translated("asking the engine for its image store"):
+        status = dict(map(tuple, api.info().get("DriverStatus") or ()))
+    return status.get("driver-type") == "io.containerd.snapshotter.v1"
+
+
+def image_id(api: APIClient, image: Reference) -> str:
+    """Digest of an image's manifest or index in containerd's store. Raises StepFailed when there is no such image."""
+    with translated(f"looking up {image.familiar}"):
+        try:
+            return str(api.inspect_image(str(image))["Id"])  # type: ignore[no-untyped-call]
+        except docker.errors.ImageNotFound as error:
+            raise _refusal(f"pushing {image.familiar}", "tag does not exist", image) from error
 
 
 def _push_once(

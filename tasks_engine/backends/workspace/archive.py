@@ -30,17 +30,17 @@ def pack_folder(folder: Path) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def pack_files(files: Mapping[str, bytes]) -> bytes:
-    """A tar of a few small private files, with the folders they need; path -> content."""
+def pack_files(files: Mapping[str, bytes], mode: int = 0o600, folder_mode: int = 0o700) -> bytes:
+    """A tar of a few small files with the folders they need; path -> content."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in files.items():
             for folder in reversed(Path(name).parents[:-1]):
                 info = tarfile.TarInfo(str(folder))
-                info.type, info.mode = tarfile.DIRTYPE, 0o700
+                info.type, info.mode = tarfile.DIRTYPE, folder_mode
                 tar.addfile(info)
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o600
+            info.size, info.mode = len(content), mode
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 

@@ -16,9 +16,11 @@ from docker.api import APIClient
 from tasks_engine.backends.docker.client import translated
 from tasks_engine.backends.docker.convert import RUN_LABEL
 from tasks_engine.backends.workspace.archive import pack_files, pack_folder, unpack_folder
+from tasks_engine.backends.workspace.output_files import read_output_archive
 from tasks_engine.definition.model import HOME
-from tasks_engine.errors import DockerError
+from tasks_engine.errors import DockerError, StepFailed
 from tasks_engine.plan.make import WORKSPACE
+from tasks_engine.plan.request import shared_volume
 
 
 class EngineVolumes:
@@ -49,13 +51,27 @@ class EngineVolumes:
     @property
     def _volumes(self) -> dict[str, str]:
         """Place in the container -> volume."""
-        return {WORKSPACE: f"tasks-{self._run_id}-workspace", HOME: f"tasks-{self._run_id}-home"}
+        return {WORKSPACE: shared_volume(self._run_id), HOME: f"tasks-{self._run_id}-home"}
 
     def mounts(self) -> list[dict[str, Any]]:
         return [
             {"Type": "volume", "Source": name, "Target": target, "VolumeOptions": {"NoCopy": True}}
             for target, name in self._volumes.items()
         ]
+
+    @property
+    def is_seen_by_engine(self) -> bool:
+        return False
+
+    def source(self, folder: str) -> dict[str, Any]:
+        if folder:
+            raise StepFailed(
+                f"folder '{folder}' of the workspace cannot be mounted alone: this engine is on another machine, where "
+                "the workspace is a volume",
+                exit_status=125,
+                hint=f"the whole of it is at {WORKSPACE} in every step",
+            )
+        return {"Type": "volume", "Source": self._volumes[WORKSPACE]}
 
     def fill(self, container: str) -> None:
         with self._lock:
@@ -74,13 +90,31 @@ class EngineVolumes:
                 )
                 keeper = str(created["Id"])
                 self._api.put_archive(keeper, WORKSPACE, pack_folder(self._context))
-                config = {".docker/config.json": json.dumps(dict(self._docker_config)).encode()}
-                self._api.put_archive(keeper, HOME, pack_files(config))
+                parent, _, home = HOME.rpartition("/")
+                config = {f"{home}/.docker/config.json": json.dumps(dict(self._docker_config)).encode()}
+                # as on this machine, steps may run as any user; the engine leaves the folder it unpacks in as it is,
+                # so that has to be the one above
+                self._api.put_archive(keeper, parent, pack_files(config, 0o644, 0o777))
             self._keeper = keeper
 
     def changed(self) -> None:
         with self._lock:
             self._newest = None
+
+    def make_output(self, name: str) -> None:
+        assert self._keeper is not None, "fill comes before make_output"
+        with translated("making the file for a step's outputs"):
+            self._api.put_archive(self._keeper, HOME, pack_files({name: b""}, 0o666))
+
+    def take_output(self, name: str, at_most: int) -> bytes:
+        """The file stays until the run's volumes are removed."""
+        assert self._keeper is not None, "fill comes before take_output"
+        with translated("reading a step's outputs from the engine"):
+            try:
+                chunks, status = self._api.get_archive(self._keeper, f"{HOME}/{name}")
+            except docker.errors.NotFound:
+                return b""
+            return read_output_archive(chunks, status, at_most)
 
     def folder(self) -> Path:
         with self._lock:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks_engine.backends.workspace.output_files import make_output_file, take_output_file
 from tasks_engine.backends.workspace.private_copy import make_private_copy, remove_private_copy
 from tasks_engine.definition.model import HOME
 from tasks_engine.errors import StoreError
@@ -36,11 +37,24 @@ class SharedFolder:
             {"Type": "bind", "Source": str(self._home), "Target": HOME},
         ]
 
+    @property
+    def is_seen_by_engine(self) -> bool:
+        return True
+
+    def source(self, folder: str) -> dict[str, Any]:
+        return {"Type": "bind", "Source": str(self._copy.path / folder)}
+
     def fill(self, container: str) -> None:
         pass
 
     def changed(self) -> None:
         pass
+
+    def make_output(self, name: str) -> None:
+        make_output_file(self._home, name)
+
+    def take_output(self, name: str, at_most: int) -> bytes:
+        return take_output_file(self._home, name, at_most)
 
     def folder(self) -> Path:
         return self._copy.path

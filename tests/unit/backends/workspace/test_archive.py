@@ -98,3 +98,8 @@ def test_devices_are_left_out(tmp_path: Path):
     )
 
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_small_files_and_their_folders_have_the_modes_that_are_asked_for() -> None:
+    with tarfile.open(fileobj=io.BytesIO(pack_files({"a/b/c": b"x"}, 0o644, 0o777))) as tar:
+        assert {each.name: each.mode for each in tar} == {"a": 0o777, "a/b": 0o777, "a/b/c": 0o644}
