@@ -6,8 +6,8 @@ A list of this form is what consumers of task runs read; its keys are an interfa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks_engine.images.dockerfile_images import DockerfileImages, with_tag
@@ -40,7 +40,8 @@ class ImageDependency:
 class Dependencies:
     #: None when the build gives its image no tag
     image: ImageDependency | None
-    runtime: ImageDependency
+    #: None when the base is no image, but the files of a named context
+    runtime: ImageDependency | None
     buildtime: tuple[ImageDependency, ...]
     #: the commit of the context; empty outside a repository
     git_revision: str = ""
@@ -48,20 +49,59 @@ class Dependencies:
     def to_json(self) -> dict[str, Any]:
         return {
             "image": self.image.to_json() if self.image is not None else None,
-            "runtime-dependency": self.runtime.to_json(),
+            "runtime-dependency": self.runtime.to_json() if self.runtime is not None else None,
             "buildtime-dependency": [each.to_json() for each in self.buildtime] or None,
             "git": {"git-head-revision": self.git_revision},
         }
 
 
+@dataclass(frozen=True)
+class SeenImages:
+    """What a builder tells of a build besides its Dockerfile."""
+
+    #: full name of an image, as `str(parse_reference(…))` gives it -> digest of what was there
+    digest_by_name: Mapping[str, str] = field(default_factory=dict)
+    #: name in the Dockerfile, full as above -> the image that was taken instead; None for what is no image
+    replaced: Mapping[str, str | None] = field(default_factory=dict)
+    #: references that the Dockerfile does not tell of
+    others: tuple[str, ...] = ()
+    #: of the image that was built; empty when it is not known before a push
+    image_digest: str = ""
+
+
+_NOTHING_SEEN = SeenImages()
+
+
 def list_dependencies(
-    images: DockerfileImages, tags: Sequence[str], git_revision: str = ""
+    images: DockerfileImages | None,
+    tags: Sequence[str],
+    git_revision: str = "",
+    seen: SeenImages = _NOTHING_SEEN,
 ) -> tuple[Dependencies, ...]:
-    """One entry for each tag, or a single one without an image. Raises InvalidReference for a tag that is none."""
-    built: Sequence[ImageDependency | None] = [parse_image(with_tag(tag)) for tag in tags] or [None]
-    runtime = parse_image(images.runtime)
-    buildtime = tuple(parse_image(reference) for reference in images.buildtime)
-    return tuple(Dependencies(image, runtime, buildtime, git_revision) for image in built)
+    """One entry for each tag, or a single one without an image. Raises InvalidReference for a tag that is none.
+
+    Without `images`, of a Dockerfile that nobody here understands, all that was seen counts as build-time.
+    """
+    built: list[ImageDependency | None] = [
+        replace(parse_image(with_tag(tag)), digest=seen.image_digest) for tag in tags
+    ]
+    runtime = _taken(images.runtime, seen) if images is not None else None
+    named = images.buildtime if images is not None else ()
+    taken = filter(None, (_taken(each, seen) for each in named))
+    others = (each for each in (_taken(each, seen) for each in seen.others) if each and each != runtime)
+    buildtime = tuple(dict.fromkeys((*taken, *others)))
+    return tuple(Dependencies(image, runtime, buildtime, git_revision) for image in built or [None])
+
+
+def _taken(reference: str, seen: SeenImages) -> ImageDependency | None:
+    """The image behind a name of the Dockerfile, with its digest where that is known."""
+    name = str(parse_reference(reference))
+    taken = seen.replaced.get(name, reference)
+    if taken is None:
+        return None
+    found = parse_image(taken)
+    digest = found.digest or seen.digest_by_name.get(str(parse_reference(taken)), "")
+    return replace(found, digest=digest)
 
 
 def parse_image(reference: str) -> ImageDependency:

@@ -197,6 +197,23 @@ class BuildKitClient:
             return sources_of_steps(build.steps)
         return read_sources(self._control, build.ref, build.steps, timeout_s=self._timeout_s)
 
+    def read_content(self, digest: str) -> Iterator[bytes]:
+        """Pieces of what the daemon keeps under a digest: manifests and layers, compressed as they are pushed.
+
+        In a Docker Engine with containerd's store these are all its images. Nothing is checked here. Raises
+        BuildKitError for what is not there, ConnectionLost.
+        """
+        from tasks_engine.backends.buildkit.proto import content_pb2
+
+        self._check_open()
+        with controls.answers("for content"):
+            call = self._control.read_content(content_pb2.ReadContentRequest(digest=digest))
+            try:
+                for piece in call:
+                    yield piece.data
+            finally:
+                call.cancel()  # type: ignore[no-untyped-call]
+
     @cached_property
     def _tokens(self) -> TokenMemory:
         from tasks_engine.backends.buildkit.registry_tokens import TokenMemory

@@ -68,6 +68,9 @@ class BuildOptions:
     no_cache: bool | Sequence[str] = False
     #: look base images up in their registry even when the daemon has them
     pull: bool = False
+    #: take base images that the daemon's store has without asking their registry, as `docker build` does in a Docker
+    #: Engine; without it what the registry has now comes first
+    prefer_local: bool = False
     #: (host name, IP address)
     add_hosts: Sequence[tuple[str, str]] = ()
     #: of RUN steps; empty for the daemon's default
@@ -175,6 +178,8 @@ def _frontend_attrs(options: BuildOptions) -> dict[str, str]:
         attrs["no-cache"] = "" if options.no_cache is True else ",".join(options.no_cache)
     if options.pull:
         attrs["image-resolve-mode"] = "pull"
+    elif options.prefer_local:
+        attrs["image-resolve-mode"] = "local"
     if options.cache_from:
         # The same as in the request, which is what the frontend reads.
         attrs["cache-imports"] = json.dumps(

@@ -52,6 +52,8 @@ def test_plain_build_says_only_its_dockerfile() -> None:
         ({"no_cache": ["a", "b"]}, {"no-cache": "a,b"}),
         ({"no_cache": []}, {}),
         ({"pull": True}, {"image-resolve-mode": "pull"}),
+        ({"prefer_local": True}, {"image-resolve-mode": "local"}),
+        ({"pull": True, "prefer_local": True}, {"image-resolve-mode": "pull"}),
         ({"network": "host"}, {"force-network-mode": "host"}),
         ({"add_hosts": [("a", "1.2.3.4"), ("b", "[::1]")]}, {"add-hosts": "a=1.2.3.4,b=::1"}),
         ({"shm_size_bytes": 64}, {"shm-size": "64"}),
