@@ -1,28 +1,45 @@
 """One run on disk: `plan.json`, `events.jsonl`, `log`, and what must still be removed.
 
 <state folder>/runs/<run id>/
-    lock            held by the process that runs it; free means that process is gone
+    lock            held by the process that runs it, which it names; free means that process is gone
+    request.json    what it was asked for, without secrets: enough to run it again
+    task.yaml       the task file, where it came from standard input
     plan.json       the plan
     events.jsonl    one event a line, in order
     log             output of all steps, byte by byte; step_log events say which bytes are whose
     engine.json     while the run may hold things on an engine: its address
     workspace/      the private copy of the context, while it is needed
+<state folder>/runs-index/
+    owner           names this state folder on engines, which others may use, too
+    holding/<id>    runs that have an engine.json: they are found without a look at all the others
+    sizes           see run_history
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tasks_engine.backends.run_holder import RunHolder, parse_holder, this_process
 from tasks_engine.errors import StoreError
 from tasks_engine.events import RunEvent, to_json
-from tasks_engine.plan.model import Plan
+
+if TYPE_CHECKING:  # commands that list runs need not know what is in them
+    from tasks_engine.backends.run_request import KeptRequest
+    from tasks_engine.plan.model import Plan
+
+#: a folder without a named holder is that of a run just beginning, this long
+BIRTH_S = 60.0
 
 
 class RunFolder:
@@ -44,6 +61,7 @@ class RunFolder:
             runs.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.mkdir(mode=0o700)
             folder = cls(path, _lock(path))
+            os.pwrite(folder._lock, this_process().to_line(), 0)
             folder._log = _append(path / "log")
             folder._events = _append(path / "events.jsonl")
         except FileExistsError as error:
@@ -51,6 +69,11 @@ class RunFolder:
         except OSError as error:
             raise _no_store(path, error) from error
         return folder
+
+    @cached_property
+    def owner(self) -> str:
+        """The state folder it is in, as engines are told. Raises StoreError."""
+        return owner_name(self.path.parent)
 
     @property
     def log_path(self) -> Path:
@@ -63,12 +86,33 @@ class RunFolder:
     def write_plan(self, plan: Plan) -> None:
         self._write("plan.json", plan.to_json())
 
+    def write_request(self, request: KeptRequest, task_text: str) -> None:
+        """Keeps what the run was asked for, and the task file if it came from standard input. Raises StoreError."""
+        self._write("request.json", request.to_json())
+        if request.has_task_text:
+            path = task_text_of(self.path)
+            try:
+                path.write_text(task_text, encoding="utf-8")
+            except OSError as error:
+                raise _no_store(path, error) from error
+
     def hold(self, docker_url: str) -> None:
         """Notes that the run may hold things on an engine from here on, until `release`."""
+        marker = _holding(self.path)
+        try:
+            marker.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            marker.touch(mode=0o600)
+        except OSError as error:
+            raise _no_store(marker, error) from error
         self._write("engine.json", {"docker_host": docker_url})
 
     def release(self) -> None:
         (self.path / "engine.json").unlink(missing_ok=True)
+        _holding(self.path).unlink(missing_ok=True)
+
+    @property
+    def is_holding(self) -> bool:
+        return (self.path / "engine.json").exists()
 
     def append_log(self, data: bytes) -> int:
         offset = self._offset
@@ -107,6 +151,7 @@ class RunFolder:
         for descriptor in (self._log, self._events, self._lock):
             with suppress(OSError):
                 os.close(descriptor)
+        self._log = self._events = self._lock = -1
 
     def _write(self, name: str, data: Any) -> None:
         temporary = self.path / f"{name}.new"
@@ -118,12 +163,55 @@ class RunFolder:
 
 
 def abandoned_runs(runs: Path) -> Iterator[RunFolder]:
-    """Runs that still hold things though their process is gone, each locked by us; close them when done."""
-    for marker in sorted(runs.glob("*/engine.json")):
+    """Runs that still hold things though their process is gone, each locked by us; close them when done.
+
+    Looks only at those that are noted as holding something, however many others there are.
+    """
+    for marker in sorted(_holding(runs / "any").parent.glob("*")):
+        folder = locked(runs / marker.name)
+        if folder is not None:
+            yield folder
+        elif not (runs / marker.name).exists():
+            marker.unlink(missing_ok=True)
+
+
+def locked(path: Path) -> RunFolder | None:
+    """A run whose process is gone, locked by us; None for one that is alive or not ours. Close it when done."""
+    if not path.is_dir() or is_alive(path):
+        return None
+    try:
+        return RunFolder(path, _lock(path))
+    except OSError:
+        return None
+
+
+def is_alive(path: Path) -> bool:
+    """Whether the process of a run still runs. Disturbs no other process."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return _is_young(path)
+    try:
+        status = os.fstat(descriptor)
+        if not status.st_size and time.time() - status.st_mtime < BIRTH_S:
+            return True  # it is about to take its lock: we must not take that, even for a moment
         try:
-            yield RunFolder(marker.parent, _lock(marker.parent))
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            continue  # alive, or not ours
+            holder = parse_holder(os.pread(descriptor, 1024, 0))
+            # somebody else may hold it just now to clean up behind a dead process
+            return holder is None or not holder.is_gone
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def holder_of(path: Path) -> RunHolder | None:
+    """The process that a run's lock file names."""
+    try:
+        return parse_holder((path / "lock").read_bytes())
+    except OSError:
+        return None
 
 
 def held_on(folder: RunFolder) -> str:
@@ -132,6 +220,48 @@ def held_on(folder: RunFolder) -> str:
         return str(json.loads((folder.path / "engine.json").read_bytes())["docker_host"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def task_text_of(run: Path) -> Path:
+    """Where the task file of a run is that came from standard input."""
+    return run / "task.yaml"
+
+
+def owner_name(runs: Path) -> str:
+    """What names this state folder on engines that others use, too. Made when it is first asked for.
+
+    Chance makes it unique; host and path are in it, so that a copied state folder is another one.
+    Raises StoreError.
+    """
+    path = index_folder(runs) / "owner"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            own = path.with_name(f"owner.{os.getpid()}")
+            own.write_text(os.urandom(16).hex())
+            with suppress(FileExistsError):
+                path.hardlink_to(own)  # all of several first runs get the same
+            own.unlink()
+        chance = path.read_text()
+    except OSError as error:
+        raise _no_store(path, error) from error
+    place = f"{chance}\0{socket.gethostname()}\0{os.path.realpath(runs)}"
+    return hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:24]
+
+
+def index_folder(runs: Path) -> Path:
+    return runs.with_name(f"{runs.name}-index")
+
+
+def _holding(run: Path) -> Path:
+    return index_folder(run.parent) / "holding" / run.name
+
+
+def _is_young(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < BIRTH_S
+    except OSError:
+        return False
 
 
 def _lock(path: Path) -> int:
