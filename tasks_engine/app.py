@@ -7,12 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_engine.backends.build_places import GivenToBuilds
 from tasks_engine.backends.credential_arguments import GivenCredential
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.backends.docker.endpoint import Endpoint, find_embedded, find_endpoint
 from tasks_engine.backends.executors import Machine, RunExecutor
-from tasks_engine.backends.run_folder import RunFolder, abandoned_runs, held_on
-from tasks_engine.backends.secrets import EnvironmentResolver, FileResolver, SecretBook, resolve_all
+from tasks_engine.backends.given_logins import resolve_logins
+from tasks_engine.backends.managed_identity import ManagedIdentity
+from tasks_engine.backends.run_folder import RunFolder
+from tasks_engine.backends.run_history import keep_within, note_started
+from tasks_engine.backends.run_request import KeptRequest
+from tasks_engine.backends.secrets import SecretBook, all_resolvers, resolve_all
 from tasks_engine.backends.unsupported import refuse_unsupported, unused
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.model import Secret
@@ -22,7 +27,6 @@ from tasks_engine.engine.sinks import EventSink, Watcher
 from tasks_engine.errors import EngineError, StoreError
 from tasks_engine.events import RunFinished
 from tasks_engine.plan.model import Plan
-from tasks_engine.ports import SecretResolver
 from tasks_engine.settings import Settings
 
 if TYPE_CHECKING:  # loads grpcio
@@ -74,27 +78,39 @@ class RunSecrets:
     #: where relative paths of `file:` addresses count from
     folder: Path = Path()
     credentials: Sequence[GivenCredential] = ()
+    #: what builds may use beyond the workspace
+    builds: GivenToBuilds = field(default_factory=GivenToBuilds)
 
 
 class LocalRun:
     """A run of this process: connected when made, run once, closed."""
 
     def __init__(
-        self, settings: Settings, plan: Plan, context: Path, cancel: CancelToken, secrets: RunSecrets
+        self,
+        settings: Settings,
+        plan: Plan,
+        context: Path,
+        cancel: CancelToken,
+        secrets: RunSecrets,
+        request: KeptRequest | None = None,
+        task_text: str = "",
     ) -> None:
         """Raises UsageError for what cannot be run here, SecretError for a secret that cannot be had, EngineError
         when no engine answers, StoreError when the run cannot be kept; then no trace stays.
+
+        `request` and the text of the task file are kept, for another run like this one.
         """
         refuse_unsupported(plan)
         plan = replace(plan, warnings=(*plan.warnings, *unused(plan)))
         self._masker = Masker()
         book = SecretBook(secrets.values, self._masker.add)
-        resolvers: dict[str, SecretResolver] = {
-            "env": EnvironmentResolver(settings.environ),
-            "file": FileResolver(secrets.folder),
-        }
-        book.add(resolve_all(secrets.declared, resolvers))
+        resolvers = all_resolvers(settings.environ, secrets.folder)
+        book.add(resolve_all(secrets.declared, resolvers, cancel))
+        identity = ManagedIdentity(settings.environ)
+        logins = resolve_logins(secrets.credentials, resolvers, identity, self._masker.add, cancel)
+        self._settings = settings
         self._plan = plan
+        self._max_log_bytes = settings.policy.max_log_bytes
         self._context = context
         self._cancel = cancel
         engine = find_engine(settings)
@@ -110,58 +126,43 @@ class LocalRun:
                 settings.registries,
                 settings.policy,
             ),
-            DockerConfigCredentials(settings.docker_config_dir, secrets.credentials),
+            DockerConfigCredentials(settings.docker_config_dir, logins, self._masker.add),
             book,
+            secrets.builds,
         )
         try:
             self._executor.open()
-            self.folder.write_plan(plan)
+            self.folder.write_plan(self._masker.mask_plan(plan))
+            if request is not None:
+                self.folder.write_request(request.masked(self._masker.mask_text), task_text)
+            note_started(settings.runs_dir, plan.run_id)
         except BaseException:
             self.folder.discard()
             raise
 
     def run(self, watchers: Sequence[Watcher]) -> RunFinished:
         """Runs the plan and returns how it ended."""
-        sink = EventSink(self._plan.run_id, self.folder, watchers, self._store_failed, masker=self._masker)
+        sink = EventSink(
+            self._plan.run_id,
+            self.folder,
+            watchers,
+            self._store_failed,
+            masker=self._masker,
+            max_log_bytes=self._max_log_bytes,
+            detached=[step.id for step in self._plan.steps if step.detach],
+        )
         try:
             return execute_run(self._plan, str(self._context), self._executor, sink, self._cancel)
         finally:
             sink.close()
 
     def close(self) -> None:
+        """Ends the run's record, and removes the oldest ones beyond the bounds."""
         self.folder.close()
+        keep_within(self._settings.runs_dir, self._settings.history, self.folder.path.name)
 
     def _store_failed(self, error: StoreError) -> None:
         self._cancel.cancel(error)
-
-
-def remove_abandoned(settings: Settings) -> None:
-    """Removes what runs left behind whose process was killed, where their engine answers."""
-    for folder in abandoned_runs(settings.runs_dir):
-        try:
-            _remove_abandoned(folder, settings)
-        except (EngineError, StoreError):
-            continue  # the next command tries again
-        finally:
-            folder.close()
-
-
-def _remove_abandoned(folder: RunFolder, settings: Settings) -> None:
-    from tasks_engine.backends.docker.client import connect
-    from tasks_engine.backends.docker.leftovers import remove_labelled
-    from tasks_engine.backends.workspace.private_copy import remove_private_copy
-
-    url = held_on(folder)
-    endpoint = find_engine(settings).endpoint
-    if endpoint is None or endpoint.url != url:
-        endpoint = Endpoint(url, "an earlier run")
-    api = connect(endpoint)
-    try:
-        remove_labelled(api, folder.path.name)
-    finally:
-        api.close()
-    remove_private_copy(folder.workspace)
-    folder.release()
 
 
 def _registry_of(endpoint: Endpoint, state_dir: Path) -> str:

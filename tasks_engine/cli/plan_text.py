@@ -54,7 +54,7 @@ def _describe(step: PlannedStep) -> str:
 
 
 def _line(first: str, args: Sequence[str]) -> str:
-    """A command as one would type it; what a secret is part of shows as it is masked."""
+    """A command as one would type it; what is not known yet shows as `***` or as the output of a step."""
     return " ".join(mask_tokens(each) if has_token(each) else quote(each) for each in (first, *args))
 
 

@@ -6,27 +6,27 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tasks_engine.backends.alias_sources import AliasSources
-from tasks_engine.cli.task_inputs import TaskInput, found_task, read_named
-from tasks_engine.cli.task_options import add_task_options, given_task
+from tasks_engine.cli.task_inputs import TaskInput, read_named
+from tasks_engine.cli.task_options import add_task_options, given_task, given_task_input
 from tasks_engine.cli.text import count
 from tasks_engine.definition.template.secret_text import mask_tokens
 from tasks_engine.errors import DefinitionError, DefinitionErrors, ExitCode, TasksError
 from tasks_engine.settings import Settings
 
 PATHS_HELP = """\
-FILE is a task file, or - for standard input; CONTEXT is the folder its steps work on, or a git address
-(https://host/repo.git#branch:folder). A lone folder or address is CONTEXT. Without FILE the first of acb.yaml,
-acr-task.yaml, task.yaml in CONTEXT is taken; without CONTEXT it is the folder of FILE."""
+FILE is a task file, or - for standard input; CONTEXT is what its steps work on: a folder, a git address
+(https://host/repo.git#branch:folder), an archive (https://host/x.tar.gz#:folder), oci://REGISTRY/NAME:TAG, - for a
+tar on standard input, or /dev/null for nothing. A lone folder or address is CONTEXT. Without FILE the first of
+acb.yaml, acr-task.yaml, task.yaml in CONTEXT is taken; without CONTEXT it is the folder of FILE."""
 #: problems and warnings that are printed, so that the first of them stays on the screen
 _MAX_SHOWN = 10
 _SCHEMAS = {"task": "task.schema.json", "plan": "plan.schema.json", "run-event": "run-event.schema.json"}
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the commands to the parser of `tasks`."""
     plan = _task_parser(
         commands,
@@ -87,7 +87,7 @@ def plan_command(arguments: argparse.Namespace, settings: Settings) -> int:
     from tasks_engine.cli.plan_text import print_plan
     from tasks_engine.plan.make import make_plan
 
-    with found_task(arguments.paths, Path.cwd()) as found:
+    with given_task_input(arguments, settings) as found:
         given = given_task(arguments, settings, found, default_registry(settings))
         plan = make_plan(given.load(), given.request)
     if arguments.json:
@@ -98,7 +98,7 @@ def plan_command(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _validate_command(arguments: argparse.Namespace, settings: Settings) -> int:
-    with found_task(arguments.paths, Path.cwd()) as found:
+    with given_task_input(arguments, settings) as found:
         return _validate(arguments, settings, found)
 
 
@@ -137,7 +137,7 @@ def _render_command(arguments: argparse.Namespace, settings: Settings) -> int:
     from tasks_engine.app import default_registry
     from tasks_engine.definition.expand import expand_text
 
-    with found_task(arguments.paths, Path.cwd()) as found:
+    with given_task_input(arguments, settings) as found:
         given = given_task(arguments, settings, found, default_registry(settings))
         expanded = expand_text(found.text, found.name, given.inputs, AliasSources(found.context))
     if arguments.strict and expanded.warnings:

@@ -134,6 +134,7 @@ class LiveView:
             self._watched.tails(),
             with_steps=self._live is None,
             color=color,
+            dependencies=self._watched.dependencies,
         )
         self._out.write("".join(f"{line}\n" for line in ("", *lines_below)))
         self._out.flush()

@@ -70,7 +70,12 @@ class PlainView:
         for step_id in dict.fromkeys(step_id for step_id, _ in self._buffers):
             self._flush(step_id)
         lines = summary_lines(
-            self._plan, state or self._watched.state, log_path, self._watched.tails(), color=self._color
+            self._plan,
+            state or self._watched.state,
+            log_path,
+            self._watched.tails(),
+            color=self._color,
+            dependencies=self._watched.dependencies,
         )
         self._out.write("".join(f"{line}\n" for line in ("", *lines)))
         self._out.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tasks_engine.cli.render.dependencies import dependency_lines
 from tasks_engine.cli.render.text import cut, duration, pad, paint, safe_name, width_of
 from tasks_engine.cli.render.words import (
     problem_lines,
@@ -13,7 +14,7 @@ from tasks_engine.cli.render.words import (
     status_word,
     step_reason,
 )
-from tasks_engine.events import Status
+from tasks_engine.events import ImageDependencies, Status
 from tasks_engine.plan.model import Plan, PlannedStep
 from tasks_engine.plan.state import RunState, StepState
 
@@ -29,13 +30,16 @@ def summary_lines(
     *,
     with_steps: bool = True,
     color: bool = False,
+    dependencies: Sequence[ImageDependencies] = (),
 ) -> list[str]:
     """Steps, images, the failure and where the log is; the last line says how the run ended.
 
-    `tails` is step id -> last lines of its log, safe to show. Without steps for a reader who sees them above.
+    `dependencies` are shown of a run that succeeded. `tails` is step id -> last lines of its log, safe to show. Without
+    steps for a reader who sees them above.
     """
     culprit = find_culprit(plan, state)
-    blocks = [_pushed(state), _failure(culprit, state, tails, color)]
+    built = dependency_lines(dependencies) if state.status is Status.SUCCEEDED else []
+    blocks = [built, _pushed(state), _failure(culprit, state, tails, color)]
     if with_steps:
         blocks.insert(0, _steps(plan, state, color))
     lines = [line for block in blocks if block for line in (*block, "")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Protocol, TextIO
 from tasks_engine.cli.render.json_lines import JsonView
 from tasks_engine.cli.render.live import LiveView, wants_live
 from tasks_engine.cli.render.plain import PlainView
+from tasks_engine.cli.render.quiet import QuietView
 from tasks_engine.events import RunEvent
 from tasks_engine.plan.model import Plan
 from tasks_engine.plan.state import RunState
@@ -25,6 +27,8 @@ class Mode(StrEnum):
     LIVE = "live"
     PLAIN = "plain"
     JSON = "json"
+    #: only what went wrong, on standard error
+    QUIET = "quiet"
 
 
 class View(Protocol):
@@ -47,6 +51,8 @@ def open_view(plan: Plan, mode: Mode, out: TextIO, environ: Mapping[str, str]) -
 def _choose(plan: Plan, mode: Mode, out: TextIO, environ: Mapping[str, str]) -> View:
     if mode is Mode.JSON:
         return JsonView(out)
+    if mode is Mode.QUIET:
+        return QuietView(plan, sys.stderr)
     if mode is Mode.LIVE or (mode is Mode.AUTO and wants_live(out, environ)):
         return LiveView(plan, out, environ)
     has_color = out.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "") not in ("", "dumb")

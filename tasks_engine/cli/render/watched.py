@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks_engine.cli.render.log_lines import Tail, line_source
-from tasks_engine.events import RunEvent, Status, StepFinished, StepLog, StepRetrying
+from tasks_engine.events import ImageDependencies, RunEvent, Status, StepFinished, StepLog, StepRetrying
 from tasks_engine.plan.model import Plan
 from tasks_engine.plan.state import RunState, apply
 
@@ -12,6 +12,8 @@ class Watched:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.state = RunState()
+        #: what the images were built on
+        self.dependencies: list[ImageDependencies] = []
         #: step id -> its last lines, of the attempt that runs or ended in failure
         self.tail_by_step: dict[str, Tail] = {}
 
@@ -26,6 +28,8 @@ class Watched:
                 step = self.plan.step_by_id.get(event.step_id)
                 tail.feed(line_source(step, event.stream), event.stream, event.text)
                 return
+            case ImageDependencies():
+                self.dependencies.append(event)
             case StepRetrying():
                 self.tail_by_step.pop(event.step_id, None)
             case StepFinished(status=Status.SUCCEEDED):

@@ -120,6 +120,21 @@ def test_secrets_show_as_stars(tasks: Tasks, command: tuple[str, ...]) -> None:
     assert ("***" in shown) is (command[0] != "validate")
 
 
+def test_outputs_of_steps_show_as_their_author_wrote_them(tasks: Tasks) -> None:
+    step = "{cmd: 'a:{{.Steps.v.Outputs.tag}} {{(index .Steps \"a-b\").Outputs.x | upper}}'}"
+    files = task(f"steps:\n- {{id: v, cmd: x}}\n- {{id: a-b, cmd: x}}\n- {step}\n")
+    assert (
+        "a:{{.Steps.v.Outputs.tag}} {{upper (index .Steps `a-b`).Outputs.x}}\n"
+        in tasks("plan", files=files).out
+    )
+    shown = json.loads(tasks("plan", "--json").out)["steps"][2]["cmd"]
+    assert (shown["image"], shown["args"]) == (
+        "a:{{.Steps.v.Outputs.tag}}",
+        ["{{upper (index .Steps `a-b`).Outputs.x}}"],
+    )
+    assert START not in tasks("render").out
+
+
 def test_secrets_show_in_no_error(tasks: Tasks) -> None:
     text = (
         SECRETS

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tasks_engine.backends.contexts import Revision
 from tasks_engine.backends.credential_arguments import ValueKind
-from tasks_engine.cli.task_inputs import TaskInput
+from tasks_engine.cli.task_inputs import TaskInput, command_task
 from tasks_engine.cli.task_options import GivenTask, add_task_options, given_task
 from tasks_engine.definition.model import IMAGE_ALIASES
 from tasks_engine.errors import DefinitionErrors, UsageError
 from tasks_engine.plan.request import RunRequest
+from tasks_engine.policy import Policy
 from tasks_engine.settings import Settings
 
 Given = Callable[..., GivenTask]
@@ -28,13 +30,17 @@ def given(tmp_path: Path) -> Given:
     """What a command line gives to a task of that text."""
 
     def given(
-        *argv: str, text: str = "steps: [{cmd: a}]", registry: str = "r.io", **settings: object
+        *argv: str,
+        text: str = "steps: [{cmd: a}]",
+        registry: str = "r.io",
+        revision: Revision | None = None,
+        **settings: object,
     ) -> GivenTask:
         parser = argparse.ArgumentParser()
         add_task_options(parser)
         fields = {"state_dir": tmp_path, "docker_config_dir": tmp_path, "home": tmp_path, "environ": {}}
         chosen = Settings(**{**fields, "buildkit_host": "", "registry": "", **settings})  # type: ignore[arg-type]
-        found = TaskInput(text, "task.yaml", tmp_path)
+        found = TaskInput(text, "task.yaml", tmp_path, revision)
         return given_task(parser.parse_args(argv), chosen, found, registry)
 
     return given
@@ -57,6 +63,7 @@ def test_without_options_there_are_defaults(given: Given) -> None:
         "OS": "linux",
         "Architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
         "TaskName": "quickrun",
+        "SharedVolume": f"tasks-{run_id}-workspace",
         "Commit": "",
         "Branch": "",
         "Repository": "",
@@ -81,6 +88,15 @@ def test_run_variables_come_from_flags(given: Given) -> None:
         *("r1", "c", "b", "u", "t", "Timer", "nightly"),
     ]
     assert (found.request.run_id, found.request.task_name) == ("r1", "nightly")
+
+
+def test_run_variables_come_from_the_context_where_no_flag_gives_them(given: Given) -> None:
+    revision = Revision("c0", "b0", "t0", "https://h/r.git")
+    names = ("Commit", "Branch", "GitTag", "Repository")
+    run = given(revision=revision).inputs.run
+    assert [run[name] for name in names] == ["c0", "b0", "t0", "https://h/r.git"]
+    run = given("--commit=c", "--branch=b", "--git-tag=t", "--repository=r", revision=revision).inputs.run
+    assert [run[name] for name in names] == ["c", "b", "t", "r"]
 
 
 def test_what_steps_get_goes_into_inputs_and_request(given: Given) -> None:
@@ -177,3 +193,46 @@ def test_there_are_two_paths_at_most(given: Given, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         given("a", "b", "c")
     assert "takes FILE and CONTEXT, not 3 paths: a b c" in capsys.readouterr().err
+
+
+def test_what_the_policy_forbids_is_found_when_the_task_is_loaded(given: Given) -> None:
+    text = "steps:\n  - {id: s, cmd: --privileged busybox}\n"
+    forbidding = given(text=text, policy=Policy(privileged=False))
+    with pytest.raises(DefinitionErrors) as caught:
+        forbidding.load()
+    assert [str(problem.location) for problem in caught.value.problems] == ["task.yaml:2:18"]
+
+
+def test_the_platform_is_told_to_the_task_and_given_to_its_steps(given: Given) -> None:
+    text = "version: v1.1.0\nsteps: [{cmd: 'a $OS $Architecture'}]"
+    [command] = given("--platform", "linux/arm/v7", text=text).load().steps[0].commands
+    assert command.args == ("linux", "arm")
+    assert [(option.name, option.value) for option in command.options] == [("platform", "linux/arm/v7")]
+    assert refused(given, "--platform=mac")[1] == "operating systems are linux, windows"
+
+
+def test_without_an_architecture_the_platform_is_that_of_this_machine(given: Given) -> None:
+    assert given("--platform=linux").platform == f"linux/{given().inputs.run['Architecture']}"
+
+
+def test_a_run_that_keeps_going_is_asked_for(given: Given) -> None:
+    assert given("--keep-going").request.keep_going
+    assert not given().request.keep_going
+
+
+def test_builds_get_secrets_whose_values_never_show(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    found = given("--secret", "id=token,env=TOKEN", "--ssh", "default", text="steps: [{build: .}]")
+    [step] = found.load().steps
+    assert step.build is not None
+    assert [each.id for each in step.build.secrets] == ["token"]
+    assert [each.id for each in step.build.ssh] == ["default"]
+    assert found.secret_values == {"--secret token": "s3cret"}
+    assert found.inputs.secret_values == frozenset()
+    assert "s3cret" not in repr(found)
+
+
+def test_the_policy_counts_for_a_command_too(given: Given) -> None:
+    text = command_task("--privileged busybox", None)
+    with pytest.raises(DefinitionErrors):
+        given(text=text, policy=Policy(privileged=False)).load()
