@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/sh
 
-.PHONY: help venv check lint unit test test-buildkit demo bench fuzz vectors golden schemas proto lock clean
+.PHONY: help venv check lint unit test test-buildkit demo bench soak fuzz vectors golden schemas proto lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,10 @@ demo: venv ## two images built, tested against each other, pushed, read back and
 
 bench: venv ## the benchmarks; prints ratios measured in one run
 	$(BIN)/python runners/local/test_services.py -- $(BIN)/python -m tests.benchmarks.run $(BENCH_ARGS)
+
+soak: venv ## runs killed with -9 at random moments, and what `tasks gc` leaves of them: N=100 [SEED=…]
+	$(BIN)/python runners/local/test_services.py -- $(BIN)/python -m tests.soak.run $(if $(N),--rounds $(N)) \
+	  $(if $(SEED),--seed $(SEED))
 
 fuzz: venv ## every parser fed with what a fuzzer finds; ten minutes each, or FUZZ_ARGS="--seconds 60 --target task"
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)

@@ -1,0 +1,1 @@
+"""`make soak`: what takes long and finds what happens seldom."""
