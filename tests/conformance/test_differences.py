@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from tasks_engine.backends.docker.engine_socket import gets_socket
 from tasks_engine.definition.build_context import parse_build_context
 from tasks_engine.definition.build_string import BuildStringError, parse_build_string
 from tasks_engine.definition.model import Task
 from tasks_engine.definition.template.secret_text import has_token
 from tasks_engine.errors import DefinitionErrors
+from tasks_engine.policy import DockerSocket, Policy
 from tests.conformance.outcomes import DIFFERENCES
 from tests.conformance.readers import NOT_RUN_YET
 from tests.conformance.vectors import SHIPPED, read_folder
@@ -21,7 +23,7 @@ from tests.conformance.vectors import SHIPPED, read_folder
 DOCUMENT = (Path(__file__).resolve().parents[2] / "schemas/differences.md").read_text(encoding="utf-8")
 MOST_ROWS = 30
 #: rows that no shipped vector shows; each has a test below
-SHOWN_HERE = {4, 6, 19, 20, 21, 22, 23}
+SHOWN_HERE = {4, 19, 20, 21, 22, 23, 30}
 
 
 def rows() -> dict[int, list[str]]:
@@ -126,3 +128,18 @@ def test_internal_fields_of_the_original_are_unknown_keys(load: Callable[..., Ta
 
     name = field.partition(":")[0]
     assert [warning.message for warning in task.warnings] == [f"unknown key '{name}' is ignored"] * 2
+
+
+@pytest.mark.parametrize(
+    ("image", "socket", "gets"),
+    [
+        ("busybox", DockerSocket.AUTO, False),
+        ("docker:26", DockerSocket.AUTO, True),
+        ("busybox", DockerSocket.ALWAYS, True),
+        ("docker:26", DockerSocket.NEVER, False),
+    ],
+)
+def test_the_engine_s_socket_goes_to_docker_clients_unless_a_policy_says_otherwise(
+    image: str, socket: DockerSocket, gets: bool
+):
+    assert gets_socket(image, Policy(docker_socket=socket)) is gets

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from tasks_engine.backends.azure_secrets import parse_key_vault_address
+from tasks_engine.backends.contexts.git_command import without_logins
+from tasks_engine.backends.docker.image_digests import registry_digest
 from tasks_engine.cli.task_inputs import read_values
 from tasks_engine.definition.build_context import dockerfile_path, parse_build_context
 from tasks_engine.definition.build_string import parse_build_string
@@ -12,9 +16,9 @@ from tasks_engine.definition.expand import registry_name, shell_quote
 from tasks_engine.definition.image_names import cache_image, unique_images, with_registry
 from tasks_engine.definition.load import load_task, load_values
 from tasks_engine.definition.model import Inputs
-from tasks_engine.errors import DefinitionErrors
+from tasks_engine.errors import DefinitionErrors, SecretError
 from tasks_engine.images.dependencies import parse_image
-from tasks_engine.images.reference import InvalidReference
+from tasks_engine.images.reference import InvalidReference, parse_reference
 from tasks_engine.plan.make import make_plan
 from tasks_engine.plan.model import CmdWork, PlannedStep
 from tasks_engine.plan.request import RunRequest
@@ -96,6 +100,32 @@ def _retry_on_errors(vector: Vector) -> dict[str, Any]:
     return {"retry": tries_again(given["stdout"], given["stderr"], given["retryOnErrors"])}
 
 
+def _vault_url(vector: Vector) -> dict[str, Any]:
+    try:
+        return asdict(parse_key_vault_address(vector.input["url"]))
+    except SecretError:
+        return {"error": "vault-url"}
+
+
+def _repo_digest(vector: Vector) -> dict[str, Any]:
+    """An image that was written down in one way only; the others have the parts of their reference."""
+    given = vector.input
+    image = parse_reference(given["reference"] or f"{given['registry']}/{given['repository']}")
+    return {"digest": registry_digest(_EngineWithOneImage(given["repo_digests"]), image)}
+
+
+class _EngineWithOneImage:
+    def __init__(self, repo_digests: list[str]) -> None:
+        self._repo_digests = repo_digests
+
+    def inspect_image(self, _name: str) -> dict[str, Any]:
+        return {"RepoDigests": self._repo_digests}
+
+
+def _redact_git(vector: Vector) -> dict[str, Any]:
+    return {"text": without_logins(vector.input["text"])}
+
+
 def _only_step(text: str) -> PlannedStep:
     return make_plan(load_task(text, "task.yaml", Inputs()), RunRequest("run", "task.yaml")).steps[0]
 
@@ -108,15 +138,20 @@ KINDS: Mapping[str, Callable[[Vector], dict[str, Any]]] = {
     "normalize-image": _normalize_image,
     "parse-set": _parse_set,
     "prefix-tags": _prefix_tags,
+    "redact-git": _redact_git,
     "registry-name": _registry_name,
+    "repo-digest": _repo_digest,
     "retry-on-errors": _retry_on_errors,
     "shell-quote": _shell_quote,
+    "vault-url": _vault_url,
     "working-directory": _working_directory,
 }
 
 
 def wanted(vector: Vector) -> dict[str, Any]:
     outcome = vector.wanted
+    if vector.kind == "misc/redact-git":
+        outcome["text"] = outcome["text"].replace("<REDACTED>@", "")  # left out altogether here
     if "yaml" in outcome:
         outcome["yaml"] = load_values(outcome["yaml"], "values.yaml")
     return outcome
