@@ -23,6 +23,7 @@ import docker
 
 from tasks_engine.backends import buildkit
 from tests.benchmarks.buildkit_client import buildkit_client
+from tests.benchmarks.execution import cancelled_run, file_sync, log_path, pushes
 from tests.benchmarks.measuring import (
     ENGINE,
     ROOT,
@@ -56,6 +57,10 @@ def main() -> int:
             parallel_builds,
             memory,
             buildkit_client,
+            pushes,
+            log_path,
+            file_sync,
+            cancelled_run,
         )
         only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
         for measure in groups:
