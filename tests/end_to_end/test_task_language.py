@@ -312,14 +312,14 @@ def test_a_second_build_of_the_same_context_is_cached(tasks, project):
 @pytest.mark.parametrize(
     ("task", "named"),
     [
-        ("volumes: [{name: v, secret: {a: YQ==}}]\nsteps: [{cmd: busybox true}]", "volume 'v'"),
-        ("networks: [{name: n}]\nsteps: [{cmd: busybox true}]", "network 'n'"),
         (
-            "steps: [{id: s, cmd: busybox true && busybox true}]",
-            "several commands or a redirection of step 's'",
+            "steps: [{id: s, isolation: hyperv, cmd: busybox true}]",
+            "isolation 'hyperv' (for Windows containers) of step 's'",
         ),
-        ("steps: [{id: s, cmd: -v /a:/b busybox true}]", "--volume of step 's'"),
-        ("steps: [{id: s, build: 'https://h/r.git'}]", "a context that is no folder of step 's'"),
+        (
+            "secrets: [{id: k, keyvault: 'env:K'}]\nsteps: [{id: s, build: '--label a={{.Secrets.k}} .'}]",
+            "a secret in the labels of step 's'",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name_before_anything_starts(tasks, project, task, named):
@@ -328,14 +328,3 @@ def test_what_cannot_be_run_is_refused_by_name_before_anything_starts(tasks, pro
     assert outcome.exit_code == 2
     assert named in outcome.stderr
     assert not (tasks.state_dir / "runs").exists()
-
-
-def test_a_cache_in_the_registry_is_gone_without_and_that_is_said(tasks, project):
-    folder = project(
-        "steps: [{id: s, build: '-t r.example.com/x .', cache: enabled}]", Dockerfile="FROM busybox\n"
-    )
-
-    outcome = tasks("run", str(folder), "--json")
-
-    assert outcome.exit_code == 0, outcome.stderr
-    assert "this version of tasks keeps none in a registry" in outcome.of_type("run_warning")[0]["message"]

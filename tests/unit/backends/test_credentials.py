@@ -60,6 +60,14 @@ def test_an_identity_token_stands_in_for_a_password(config):
     assert found == Credential("", "", "token")
 
 
+def test_a_subset_holds_the_logins_that_were_given_with_the_run(config, tmp_path):
+    config({"auths": {"a.example": login("a", "1")}})
+    given = GivenCredential("given.example", "me", ValueKind.OPAQUE, "pw", ValueKind.OPAQUE)
+    credentials = DockerConfigCredentials(tmp_path, [given])
+
+    assert credentials.subset(["b.example"]) == {"auths": {"given.example": login("me", "pw")}}
+
+
 def test_a_subset_holds_nothing_but_what_was_asked_for(config):
     credentials = config({"auths": {"a.example": login("a", "1"), "b.example": login("b", "2")}})
 
