@@ -8,16 +8,23 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from tasks_engine.cancel import CancelToken
-from tasks_engine.errors import Canceled
 
 T = TypeVar("T")
 
 
-def for_each(act: Callable[[T], None], items: Iterable[T], cancel: CancelToken, *, at_once: int) -> None:
+def for_each(
+    act: Callable[[T], None],
+    items: Iterable[T],
+    cancel: CancelToken,
+    *,
+    at_once: int,
+    patient: bool = False,
+) -> None:
     """Acts on all items, `at_once` of them at a time.
 
     Raises the first failure when all that had begun have ended, or the reason of `cancel` at once: what does not end
-    when cancelled goes on in a daemon thread.
+    when cancelled goes on in a daemon thread. A `patient` caller waits also then; when nothing was left to begin, all
+    is done.
     """
     waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
     for item in items:
@@ -42,11 +49,19 @@ def for_each(act: Callable[[T], None], items: Iterable[T], cancel: CancelToken, 
     for _ in range(threads):
         threading.Thread(target=run, name=f"at-once-{act.__name__}", daemon=True).start()
     failures: list[BaseException] = []
-    with cancel.calling(lambda: ends.put(Canceled("the run was cancelled"))):
+
+    def wake() -> None:
+        if not patient:
+            ends.put(None)
+
+    with cancel.calling(wake):
         for _ in range(threads):
             end = ends.get()
-            cancel.raise_if_cancelled()
+            if not patient:
+                cancel.raise_if_cancelled()
             if end is not None:
                 failures.append(end)
     if failures:
         raise failures[0]
+    if not waiting.empty():
+        cancel.raise_if_cancelled()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tasks_engine.backends.at_once import for_each
 from tasks_engine.backends.credentials import DockerConfigCredentials
 from tasks_engine.cancel import CancelToken
-from tasks_engine.errors import BackendError, RegistryError, TasksError
+from tasks_engine.errors import BackendError, Canceled, RegistryError, TasksError, TimedOut
 from tasks_engine.events import ImagePushed
 from tasks_engine.images.reference import parse_reference
 from tasks_engine.plan.model import PushWork
@@ -34,14 +34,16 @@ _IMAGES_AT_ONCE = 5
 
 @dataclass(frozen=True)
 class _Sent:
-    """An image whose content is in its registry, without its tag."""
+    """An image whose tag waits for the end of the run."""
 
     step_id: str
     image: str
-    #: of its manifest or index
-    digest: str
+    #: the step that built it on a standalone daemon; empty for an image of an engine
+    maker: str
+    #: of its manifest or index; empty where the content could not go first, and comes with the tag
+    digest: str = ""
     #: None where it was sent by a standalone daemon
-    manifest: Manifest | None
+    manifest: Manifest | None = None
 
 
 class PushSteps:
@@ -80,71 +82,85 @@ class PushSteps:
         """Raises StepFailed, BackendError, or the reason of `cancel`."""
 
         def push(image: str) -> None:
-            maker = work.built_by.get(image, "") if self._alone is not None else ""
-            if work.at_end and self.sends_content_first and self._send(step_id, image, maker, output, cancel):
-                return
-            if maker and self._alone is not None:
-                digest, size_bytes = self._alone.push(image, maker, output, cancel), 0
+            if work.at_end and self.sends_content_first:
+                sent = self._send(step_id, image, work, output, cancel)
+                # What was cancelled meanwhile must not be released, whatever the run does without it.
+                with self._lock:
+                    cancel.raise_if_cancelled()
+                    self._sent.append(sent)
             else:
-                digest, size_bytes = self._push_from_docker(image, output, cancel)
-            output.emit(ImagePushed(step_id=step_id, image=image, digest=digest, size_bytes=size_bytes))
+                self._push(step_id, image, work.built_by.get(image, ""), output, cancel)
 
         for_each(push, work.images, cancel, at_once=_IMAGES_AT_ONCE)
 
     def release(self, output: Callable[[str], StepOutput], cancel: CancelToken) -> None:
-        """Writes the tags of all that was sent. Raises RegistryError, or the reason of `cancel`."""
+        """Writes the tags of all that was sent.
+
+        A write that has begun is waited for, so that what has moved is known. Raises RegistryError, or an error of the
+        class of `cancel`'s reason.
+        """
         moved: list[str] = []
 
         def move(sent: _Sent) -> None:
-            reference = parse_reference(sent.image)
-            manifest = sent.manifest or self._registry.manifest(
-                replace(reference, tag="", digest=sent.digest)
-            )
-            self._registry.put_manifest(reference, manifest)
+            if sent.digest:
+                self._write_tag(sent, output(sent.step_id))
+            else:
+                self._push(sent.step_id, sent.image, sent.maker, output(sent.step_id), cancel)
             moved.append(sent.image)
-            output(sent.step_id).emit(
-                ImagePushed(
-                    step_id=sent.step_id, image=sent.image, digest=sent.digest, size_bytes=len(manifest.data)
-                )
-            )
 
+        # What still has content to send may fail for more reasons, so it goes first.
+        whole = [sent for sent in self._sent if not sent.digest]
+        tags = [sent for sent in self._sent if sent.digest]
         try:
-            for_each(move, self._sent, cancel, at_once=_IMAGES_AT_ONCE)
+            for_each(move, whole, cancel, at_once=_IMAGES_AT_ONCE, patient=True)
+            for_each(move, tags, cancel, at_once=_IMAGES_AT_ONCE, patient=True)
         except TasksError as error:
             left = [sent.image for sent in self._sent if sent.image not in moved]
-            raise RegistryError(
-                f"not all tags have moved: {error.message}; moved: {_listed(moved)}; not moved: {_listed(left)}",
-                hint=error.hint or "their content is in the registry: run again",
-            ) from error
+            message = f"not all tags have moved: {error.message}; moved: {_listed(moved)}; not moved: {_listed(left)}"
+            kind = type(error) if isinstance(error, (Canceled, TimedOut)) else RegistryError
+            raise kind(message, hint=error.hint or "their content is in the registry: run again") from error
+
+    def _write_tag(self, sent: _Sent, output: StepOutput) -> None:
+        reference = parse_reference(sent.image)
+        manifest = sent.manifest or self._registry.manifest(replace(reference, tag="", digest=sent.digest))
+        self._registry.put_manifest(reference, manifest)
+        output.emit(
+            ImagePushed(
+                step_id=sent.step_id, image=sent.image, digest=sent.digest, size_bytes=len(manifest.data)
+            )
+        )
+
+    def _push(self, step_id: str, image: str, maker: str, output: StepOutput, cancel: CancelToken) -> None:
+        """With its tag."""
+        if maker and self._alone is not None:
+            digest, size_bytes = self._alone.push(image, maker, output, cancel), 0
+        else:
+            digest, size_bytes = self._push_from_docker(image, output, cancel)
+        output.emit(ImagePushed(step_id=step_id, image=image, digest=digest, size_bytes=size_bytes))
 
     def close(self) -> None:
         self._registry.close()
 
-    def _send(self, step_id: str, image: str, maker: str, output: StepOutput, cancel: CancelToken) -> bool:
-        """Sends content without a tag; False where that is not possible."""
+    def _send(
+        self, step_id: str, image: str, work: PushWork, output: StepOutput, cancel: CancelToken
+    ) -> _Sent:
+        """Sends content without a tag, as far as that is possible."""
+        maker = work.built_by.get(image, "") if self._alone is not None else ""
+        later = _Sent(step_id, image, maker)
         output.write("engine", f"pushing {image}, its tag comes last\n".encode())
         try:
-            sent = self._sent_alone(step_id, image, maker, output, cancel)
+            if maker and self._alone is not None:
+                # Also asks whether the registry can be reached from here, as the tag will be written from here.
+                self._registry.digest(parse_reference(image))
+                digest = self._alone.push(image, maker, output, cancel, by_digest=True)
+                return replace(later, digest=digest)
+            if self._store is not None:
+                root = self._store.send(parse_reference(image), output, cancel)
+                return replace(later, digest=root.digest, manifest=root)
         except BackendError as error:
             cancel.raise_if_cancelled()
-            output.write("engine", f"{error.message}; so it is pushed with its tag\n".encode())
-            return False
-        if sent is not None:
-            with self._lock:
-                self._sent.append(sent)
-        return sent is not None
-
-    def _sent_alone(
-        self, step_id: str, image: str, maker: str, output: StepOutput, cancel: CancelToken
-    ) -> _Sent | None:
-        if maker and self._alone is not None:
-            # Also asks whether the registry can be reached from here, as the tag will be written from here.
-            self._registry.digest(parse_reference(image))
-            return _Sent(step_id, image, self._alone.push(image, maker, output, cancel, by_digest=True), None)
-        if self._store is None:
-            return None
-        root = self._store.send(parse_reference(image), output, cancel)
-        return _Sent(step_id, image, root.digest, root)
+            output.write("engine", f"{error.message}; so all of it comes last\n".encode())
+        return later
 
     def _push_from_docker(self, image: str, output: StepOutput, cancel: CancelToken) -> tuple[str, int]:
         from tasks_engine.backends.docker import images

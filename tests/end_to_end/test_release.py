@@ -118,6 +118,39 @@ def test_a_registry_that_refuses_tags_fails_the_run_and_says_what_has_moved(task
         assert "2" not in fake.manifests["x"]
 
 
+def test_a_failed_run_moves_no_tag_though_the_content_could_not_go_first(
+    tasks, project, docker_api, registry, digest_of
+):
+    with FakeRegistry().running() as fake:
+        # We cannot upload there; the engine would not even speak plain HTTP to it.
+        fake.script = [("POST", Scripted(403)) for _ in range(50)]
+        folder = project(
+            f"steps:\n  - {{id: b, build: '-t {fake.name}/x:1 .', when: ['-']}}\n"
+            f"  - {{id: p, push: ['{fake.name}/x:1'], when: [b]}}\n"
+            "  - {id: t, cmd: 'busybox sh -c \"sleep 2; exit 1\"', when: ['-']}\n",
+            Dockerfile="FROM busybox\n",
+        )
+        outcome = tasks("run", str(folder), "--json")
+
+        assert outcome.exit_code == 1, outcome.stdout + outcome.stderr
+        assert outcome.statuses["p"] == "succeeded"
+        assert b"so all of it comes last" in outcome.step_log("p")
+        assert outcome.of_type("image_pushed") == []
+        assert not fake.requests("PUT .*manifests/1")
+
+
+def test_what_a_standalone_builder_has_not_built_cannot_be_pushed(tasks, project, engine, registry):
+    folder = project(
+        f"steps:\n  - {{id: b, build: '-t {registry}/x:1 .', ignoreErrors: true}}\n"
+        f"  - {{id: p, push: ['{registry}/x:1']}}\n",
+        Dockerfile="FROM busybox\nRUN exit 1\n",
+    )
+    outcome = tasks("run", str(folder), "--json", env={"BUILDKIT_HOST": f"docker+{engine}"})
+
+    assert outcome.exit_code == 1, outcome.stdout + outcome.stderr
+    assert "step 'b' has not built it" in outcome.events[-1]["error"]["message"]
+
+
 def test_an_image_that_the_run_did_not_build_is_released_too(tasks, project, docker_api, registry, digest_of):
     name = f"{registry}/release/tagged"
     docker_api.images.get("busybox").tag(name, tag="by-hand")

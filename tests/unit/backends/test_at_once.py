@@ -62,6 +62,33 @@ def test_a_cancelled_run_does_not_wait_for_an_act_that_hangs() -> None:
     hangs.set()
 
 
+def test_a_patient_caller_waits_for_what_had_begun_and_learns_that_the_rest_did_not() -> None:
+    cancel, done = CancelToken(), []
+
+    def act(item: int) -> None:
+        cancel.cancel()
+        time.sleep(0.02)
+        done.append(item)
+
+    with pytest.raises(Canceled):
+        for_each(act, range(5), cancel, at_once=1, patient=True)
+    assert done == [0]
+    done.clear()
+    for_each(act, [7], CancelToken(), at_once=1, patient=True)
+    assert done == [7]
+
+
+def test_a_patient_caller_whose_last_act_ends_well_has_done_all() -> None:
+    cancel, done = CancelToken(), []
+
+    def act(item: int) -> None:
+        cancel.cancel()
+        done.append(item)
+
+    for_each(act, [1], cancel, at_once=1, patient=True)
+    assert done == [1]
+
+
 def test_a_token_that_has_fired_lets_nothing_begin() -> None:
     cancel = CancelToken()
     cancel.cancel()
