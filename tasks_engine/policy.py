@@ -9,7 +9,8 @@ from enum import StrEnum
 class DockerSocket(StrEnum):
     """Which steps get the engine's socket."""
 
-    #: those whose image's last path part is `docker`, or whose image is a docker client by the settings
+    #: those whose image's last path part is `docker`, or whose image is a docker client by the settings; none where
+    #: privileged steps, the host's network or its files are forbidden, all of which the socket gives
     AUTO = "auto"
     #: all, as in ACR Tasks
     ALWAYS = "always"

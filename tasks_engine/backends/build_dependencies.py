@@ -30,7 +30,9 @@ def names_used(images: DockerfileImages | None) -> frozenset[str]:
     if images is None:
         return frozenset()
     return frozenset(
-        _full(use.written) for use in images.uses if use.stage < 0 or images.stages[use.stage].needed
+        _full(use.written)
+        for use in images.uses
+        if use.written != "scratch" and (use.stage < 0 or images.stages[use.stage].needed)
     )
 
 

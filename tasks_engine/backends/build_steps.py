@@ -28,11 +28,12 @@ from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.build_attributes import CacheEntry
 from tasks_engine.errors import BackendError, StepFailed
 from tasks_engine.events import ImageBuilt, ImageDependencies, RunWarning
+from tasks_engine.images.dockerfile_frontend import frontend_of
 from tasks_engine.images.dockerfile_mirrors import mirror_dockerfile
 from tasks_engine.images.mirrors import mirrored_name
 from tasks_engine.images.reference import InvalidReference, Reference, parse_reference
 from tasks_engine.plan.model import BuildWork, PlannedStep
-from tasks_engine.plan.policy import forbidden_image
+from tasks_engine.plan.policy import forbidden_image, images_of_tools
 from tasks_engine.policy import Policy
 from tasks_engine.ports import StepOutput
 from tasks_engine.settings import RegistrySettings
@@ -156,7 +157,12 @@ class BuildSteps:
 
         `by_digest` without the tag. Returns the digest.
         """
-        done = self._done_by_step[maker]
+        done = self._done_by_step.get(maker)
+        if done is None:
+            raise StepFailed(
+                f"{image} cannot be pushed: step '{maker}' has not built it",
+                hint="let the push wait for it with `when`, and do not ignore that it failed",
+            )
         # What steps have changed in the workspace since must not get into an image that others have tested.
         if self._identity(done.options, done.access, output, cancel) != done.identity:
             raise StepFailed(
@@ -194,9 +200,16 @@ class BuildSteps:
             )
         used = names_used(images)
         used |= {name.removeprefix(_IMAGE) for name in files.named.values() if isinstance(name, str)}
+        foreign = set(images_of_tools(work.build_args, work.attestations, (*work.cache_from, *work.cache_to)))
+        foreign |= set(filter(None, (work.cache, frontend_of(files.text))))
+        for image in foreign:
+            forbidden = forbidden_image(image, policy)
+            if forbidden is not None:
+                raise StepFailed(f"the build {forbidden.message}", hint=forbidden.hint)
         with self._lock:
             for image in full_names(used):
-                forbidden = None if image in self._built_images else forbidden_image(image, policy)
+                is_own = image in self._built_images and not work.pull
+                forbidden = None if is_own else forbidden_image(image, policy)
                 if forbidden is not None:
                     raise StepFailed(f"the Dockerfile {forbidden.message}", hint=forbidden.hint)
                 if image in self._maker_by_image:

@@ -29,12 +29,11 @@ from tasks_engine.backends.workspace.user_folder import Workspace
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.command_line import RunIf, echo_output
 from tasks_engine.definition.model import HOME, VolumeMount
-from tasks_engine.definition.template.secret_text import has_token
 from tasks_engine.errors import RegistryError, StepFailed, TasksError
 from tasks_engine.images.mirrors import mirrored
 from tasks_engine.images.reference import InvalidReference, parse_reference
 from tasks_engine.plan.container_values import DOCKER_SOCKET
-from tasks_engine.plan.model import BuildWork, CmdWork, Plan, PlannedCommand, PlannedStep
+from tasks_engine.plan.model import CmdWork, Plan, PlannedCommand, PlannedStep
 from tasks_engine.plan.policy import forbidden_image, forbidden_in_step
 from tasks_engine.plan.request import shared_volume
 from tasks_engine.policy import Policy
@@ -89,13 +88,8 @@ class CmdSteps:
         self._volumes = volumes
         self._networks = networks
         self._containers = containers.Containers(engine.api)
-        self._built = {
-            str(parse_reference(tag))
-            for step in plan.steps
-            if isinstance(step.work, BuildWork)
-            for tag in step.work.tags
-            if not has_token(tag)
-        }
+        #: full names of images that builds of this run have made
+        self._built: set[str] = set()
         self._lock = threading.Lock()
         #: step -> its containers that are still there, the newest last
         self._present: dict[str, list[str]] = {step.id: [] for step in plan.steps}
@@ -115,7 +109,7 @@ class CmdSteps:
         return parse_outputs(file.take())
 
     def built(self, tags: Iterable[str]) -> None:
-        """Images of this run whose names were not known before."""
+        """Images that a build of this run has made."""
         with self._lock:
             self._built |= {str(parse_reference(tag)) for tag in tags}
 
@@ -228,7 +222,7 @@ class CmdSteps:
         if policy == Policy():
             return
         ids = self._plan.step_by_id.keys()
-        forbidden = forbidden_in_step(step, policy, ids)
+        forbidden = forbidden_in_step(step, policy, ids, {volume.name for volume in self._plan.volumes})
         if forbidden is None and str(parse_reference(work.image)) not in self._built:
             forbidden = forbidden_image(work.image, policy)
         if forbidden is not None:
@@ -272,6 +266,9 @@ class CmdSteps:
     def _pull(self, work: CmdWork, platform: str, output: StepOutput, cancel: CancelToken) -> str:
         """The name under which the engine has the image then."""
         image = parse_reference(work.image)
+        forbidden = forbidden_image(work.image, self._engine.policy)
+        if forbidden is not None:  # it may be run because a build of this run has made it, and only then
+            raise StepFailed(f"the step {forbidden.message}", exit_status=_CLIENT_FAILED, hint=forbidden.hint)
         try:
             source = mirrored(image, self._engine.mirrors)
         except InvalidReference as error:
@@ -371,8 +368,8 @@ class _Surroundings:
     def network_name(self, name: str) -> str:
         return self._steps._networks.get(name, name)
 
-    def workspace_mount(self, folder: str) -> dict[str, Any]:
-        return self._steps._workspace.source(folder)
+    def workspace_mount(self, folder: str, *, make: bool = False) -> dict[str, Any]:
+        return self._steps._workspace.source(folder, make=make)
 
     def volume_name(self, name: str) -> str:
         own = self._steps._volumes.name(name)

@@ -7,9 +7,10 @@ values again when a container is made: by then the values of secrets are known.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks_engine.definition.build_attributes import Attestation, CacheEntry
 from tasks_engine.definition.build_values import InvalidValue, read_size
 from tasks_engine.definition.model import Step, Task
 from tasks_engine.errors import DefinitionError, SourceLocation
@@ -35,6 +36,8 @@ _USUAL_CAPABILITIES = frozenset(
 #: drivers whose containers are on the machine's own network
 _HOST_DRIVERS = ("host", "macvlan", "ipvlan")
 _PERIOD_US = 100_000
+#: `$SharedVolume`; that of another run is refused where a container is made
+_SHARED_VOLUME = re.compile(r"tasks-[A-Za-z0-9._-]+-workspace")
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def check_policy(task: Task, policy: Policy, text: str = "") -> tuple[Definition
     ]
     built: set[str] = set()
     ids = {step.id for step in task.steps}
+    volumes = {volume.name for volume in task.volumes}
     for step in task.steps:
-        for forbidden, words in _in_step(step, policy, built, ids):
+        for forbidden, words in _in_step(step, policy, built, ids, volumes):
             problems.append(
                 DefinitionError(
                     f"step '{step.id}' {forbidden.message}",
@@ -98,11 +102,14 @@ def forbidden_image(image: str, policy: Policy) -> Forbidden | None:
     return Forbidden(f"uses image '{reference.familiar}'", "allowed_registries")
 
 
-def forbidden_option(name: str, value: str, policy: Policy, step_ids: Collection[str]) -> Forbidden | None:
-    """Why an option of `docker run` must not be used; containers of `step_ids` are those of the run."""
+def forbidden_option(
+    name: str, value: str, policy: Policy, step_ids: Collection[str], volumes: Collection[str] = ()
+) -> Forbidden | None:
+    """Why an option of `docker run` must not be used; containers of `step_ids` and `volumes` are those of the run."""
     try:
         if name in ("volume", "mount"):
-            return _forbidden_mount(read_volume(value) if name == "volume" else read_mount(value), policy)
+            mount = read_volume(value) if name == "volume" else read_mount(value)
+            return _forbidden_mount(mount, policy, volumes)
         if name == "network":
             return _forbidden_network(read_network(value).name, policy, step_ids)
         limit = _above_limit(name, value, policy)
@@ -119,7 +126,9 @@ def forbidden_option(name: str, value: str, policy: Policy, step_ids: Collection
     return None
 
 
-def forbidden_in_step(step: PlannedStep, policy: Policy, step_ids: Collection[str]) -> Forbidden | None:
+def forbidden_in_step(
+    step: PlannedStep, policy: Policy, step_ids: Collection[str], volumes: Collection[str]
+) -> Forbidden | None:
     """The first thing that a planned `cmd` step of a single container must not have."""
     assert isinstance(step.work, CmdWork)
     found = [
@@ -127,7 +136,8 @@ def forbidden_in_step(step: PlannedStep, policy: Policy, step_ids: Collection[st
         *(
             (forbidden, ())
             for option in step.work.options
-            if (forbidden := forbidden_option(option.name, option.value, policy, step_ids)) is not None
+            if (forbidden := forbidden_option(option.name, option.value, policy, step_ids, volumes))
+            is not None
         ),
     ]
     return found[0][0] if found else None
@@ -136,18 +146,21 @@ def forbidden_in_step(step: PlannedStep, policy: Policy, step_ids: Collection[st
 _Found = tuple[Forbidden, Sequence[str]]
 
 
-def _in_step(step: Step, policy: Policy, built: set[str], ids: set[str]) -> Iterator[_Found]:
+def _in_step(
+    step: Step, policy: Policy, built: set[str], ids: set[str], volumes: set[str]
+) -> Iterator[_Found]:
     """What is forbidden, and words at whose place it is shown, the best first."""
     yield from _forbidden_properties(step.privileged, step.network, step.cpus, policy, ids)
     for command in step.commands:
-        if command.image and _full(command.image) not in built:
+        is_built = _full(command.image) in built and not step.pull
+        if command.image and not is_built:
             yield from _image(command.image, policy)
         for option in command.options:
             if option.name == "privileged":
                 if option.value == "true" and not policy.privileged:
                     yield Forbidden("is privileged", "privileged"), ["--privileged"]
                 continue
-            forbidden = forbidden_option(option.name, option.value, policy, ids)
+            forbidden = forbidden_option(option.name, option.value, policy, ids, volumes)
             if forbidden is not None:
                 yield forbidden, [option.value, f"--{option.name}"]
     for image in step.push:
@@ -160,9 +173,25 @@ def _in_step(step: Step, policy: Policy, built: set[str], ids: set[str]) -> Iter
                 yield Forbidden("builds on the network of the machine", "host_network"), [entitlement]
             elif entitlement != "network.host" and not policy.privileged:
                 yield Forbidden(f"builds with '{entitlement}'", "privileged"), [entitlement]
+        for image in images_of_tools(
+            step.build.build_args, step.build.attestations, (*step.build.cache_from, *step.build.cache_to)
+        ):
+            yield from _image(image, policy)
+        if step.cache:
+            for image in step.build.tags:
+                yield from _image(image, policy)
         for source in step.build.build_contexts.values():
             if source.startswith("docker-image://"):
                 yield from _image(source.removeprefix("docker-image://"), policy)
+
+
+def images_of_tools(
+    build_args: Mapping[str, str | None], attestations: Iterable[Attestation], caches: Iterable[CacheEntry]
+) -> Iterator[str]:
+    """Images that a build uses or writes beside those its Dockerfile and its tags name."""
+    yield from filter(None, (build_args.get("BUILDKIT_SYNTAX"),))
+    yield from (each.attributes["generator"] for each in attestations if each.attributes.get("generator"))
+    yield from (each.attributes["ref"] for each in caches if each.attributes.get("ref"))
 
 
 def _image(image: str, policy: Policy) -> Iterator[_Found]:
@@ -205,7 +234,7 @@ def _forbidden_network(
     return None
 
 
-def _forbidden_mount(mount: AskedMount, policy: Policy) -> Forbidden | None:
+def _forbidden_mount(mount: AskedMount, policy: Policy, volumes: Collection[str]) -> Forbidden | None:
     if mount.kind is MountKind.SOCKET:
         if policy.docker_socket is DockerSocket.NEVER:
             return Forbidden("mounts the engine's socket", "docker_socket")
@@ -218,6 +247,10 @@ def _forbidden_mount(mount: AskedMount, policy: Policy) -> Forbidden | None:
     if mount.kind is MountKind.WORKSPACE and mount.source:
         # a link in it could lead to anywhere on the machine
         return Forbidden(f"mounts a folder of the workspace, '{mount.source}'", "host_files")
+    is_named = mount.kind is MountKind.VOLUME and mount.source
+    if is_named and mount.source not in volumes and not _SHARED_VOLUME.fullmatch(mount.source):
+        # such a volume may be a folder of the machine by another name
+        return Forbidden(f"mounts '{mount.source}', a volume that is not of this run", "host_files")
     if "volume-opt" in mount.options or "volume-driver" in mount.options:
         return Forbidden("makes a volume with options of its own", "host_files")
     return None

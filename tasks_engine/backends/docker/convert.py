@@ -182,6 +182,6 @@ def _nano_cpus(text: str) -> int:
         cpus = float(text)
     except ValueError:
         cpus = 0.0
-    if not 0 < cpus < 1_000_000:
-        raise StepFailed(f"cpus must be a number above 0, not '{text}'", hint='such as cpus: "1.5"')
+    if not 0.01 <= cpus < 1_000_000:  # of less the engine makes none at all, and so no limit
+        raise StepFailed(f"cpus must be a number of at least 0.01, not '{text}'", hint='such as cpus: "1.5"')
     return int(cpus * 1_000_000_000)

@@ -17,6 +17,9 @@ def gets_socket(image: str, policy: Policy) -> bool:
     """Whether a step with this image gets the socket without asking for it."""
     if policy.docker_socket is not DockerSocket.AUTO:
         return policy.docker_socket is DockerSocket.ALWAYS
+    if not (policy.privileged and policy.host_files and policy.host_network):
+        # Whoever has the socket has all of these, and anybody can call an image docker.
+        return False
     name = _name(image)
     return name.rpartition("/")[2] == "docker" or name in map(_name, policy.docker_clients)
 
@@ -51,6 +54,11 @@ class SocketMissed:
 def socket_hint(policy: Policy) -> str:
     if policy.docker_socket is DockerSocket.NEVER:
         return "the step has no docker socket: policy.docker_socket is never in the settings of this machine"
+    if not (policy.privileged and policy.host_files and policy.host_network):
+        return (
+            "the step has no docker socket: the settings of this machine forbid what it would give; "
+            'policy.docker_socket = "always" gives it nevertheless'
+        )
     return (
         "the step has no docker socket: mount it (-v /var/run/docker.sock:/var/run/docker.sock), name the image in "
         'policy.docker_clients of the settings, or set policy.docker_socket = "always"'

@@ -31,7 +31,8 @@ def settings_of(load: Callable[..., Task]) -> Callable[..., list[str]]:
     """Settings that forbid something in the step `cmd` of a task."""
 
     def settings_of(step: str, policy: Policy = STRICT, **options: Any) -> list[str]:
-        task = load(f"steps:\n- id: web\n  cmd: a\n- id: s\n  {step}\n", **options)
+        volumes = "volumes: [{name: own, secret: {a: YQ==}}]\n"
+        task = load(f"{volumes}steps:\n- id: web\n  cmd: a\n- id: s\n  {step}\n", **options)
         return [
             each.hint.removeprefix("its settings can allow it: policy.")
             for each in check_policy(task, policy)
@@ -73,6 +74,8 @@ def settings_of(load: Callable[..., Task]) -> Callable[..., list[str]]:
         ("cmd: --mount type=bind,source=etc,dst=/x a", "host_files"),
         ("cmd: --mount type=volume,dst=/x,volume-opt=type=none,volume-opt=device=/ a", "host_files"),
         ("cmd: --volume-driver x a", "host_files"),
+        ("cmd: -v cache:/x a", "host_files"),
+        ("cmd: --mount type=volume,src=cache,dst=/x a", "host_files"),
         ("cmd: --device /dev/sda a", "host_files"),
         ("cmd: --gpus all a", "host_files"),
         ("cmd: --volumes-from stranger a", "host_files"),
@@ -84,6 +87,12 @@ def settings_of(load: Callable[..., Task]) -> Callable[..., list[str]]:
         ("cmd: a && b.example.com/a", "allowed_registries"),
         ("push: [b.example.com/a]", "allowed_registries"),
         ("build: --build-context x=docker-image://b.example.com/a .", "allowed_registries"),
+        ("build: --sbom=generator=b.example.com/a .", "allowed_registries"),
+        ("build: --attest type=sbom,generator=b.example.com/a .", "allowed_registries"),
+        ("build: --build-arg BUILDKIT_SYNTAX=b.example.com/a .", "allowed_registries"),
+        ("build: --cache-to type=registry,ref=b.example.com/a .", "allowed_registries"),
+        ("build: --cache-from b.example.com/a .", "allowed_registries"),
+        ("build: -t b.example.com/a .\n  cache: enabled", "allowed_registries"),
         ("cmd: --runtime runc a", "container_runtime"),
         ("cmd: a\n  cpus: '2.5'", "max_cpus"),
         ("cmd: --cpus 3 a", None),
@@ -111,7 +120,7 @@ def test_what_is_forbidden_is_found(
         "cmd: --pid container:web --ipc private a",
         "cmd: a\n  network: container:web",
         "cmd: a\n  network: bridge",
-        "cmd: -v /workspace:/x -v .:/y -v cache:/z -v /anonymous a",
+        "cmd: -v /workspace:/x -v .:/y -v own:/z -v tasks-r1-workspace:/w -v /anonymous a",
         "cmd: --mount type=tmpfs,dst=/x a",
         "cmd: --volumes-from web:ro a",
         "cmd: registry.example.com/deep/er:1",
@@ -179,10 +188,10 @@ def test_without_the_text_there_are_no_places(load: Callable[..., Task]) -> None
 
 def test_values_are_judged_again_when_secrets_are_known(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of("steps: [{cmd: -v /etc:/x a}]")
-    forbidden = forbidden_in_step(plan.steps[0], STRICT, ())
+    forbidden = forbidden_in_step(plan.steps[0], STRICT, (), ())
     assert forbidden is not None
     assert forbidden.message == "mounts '/etc' of the machine, which the policy of this machine forbids"
-    assert forbidden_in_step(plan.steps[0], Policy(), ()) is None
+    assert forbidden_in_step(plan.steps[0], Policy(), (), ()) is None
 
 
 @pytest.mark.parametrize("value", ["a:b:c:d", "nothing", "+:/x"])

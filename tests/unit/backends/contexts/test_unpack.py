@@ -219,7 +219,11 @@ def test_a_changed_byte_is_told(compression: str, tmp_path: Path) -> None:
     assert "damaged" in refusal(bytes(data), tmp_path) or "no tar" in refusal(bytes(data), tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"FROM scratch\n", os.urandom(2000), gzip.compress(b"FROM scratch")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"FROM scratch\n", os.urandom(2000), gzip.compress(b"FROM scratch")],
+    ids=["nothing", "text", "noise", "compressed text"],
+)
 def test_what_is_no_tar_is_told(data: bytes, tmp_path: Path) -> None:
     assert refusal(data, tmp_path) == "this is no tar archive"
 

@@ -34,7 +34,7 @@ class Around:
     def network_name(self, name: str) -> str:
         return self._networks.get(name, name)
 
-    def workspace_mount(self, folder: str) -> dict[str, Any]:
+    def workspace_mount(self, folder: str, *, make: bool = False) -> dict[str, Any]:
         return {"Type": "bind", "Source": f"/ws/{folder}"}
 
     def volume_name(self, name: str) -> str:
@@ -215,9 +215,9 @@ def test_what_is_no_port_to_expose_fails_the_step(body_of: BodyOf, port: str) ->
         body_of(f"cmd: a\n  expose: ['{port}']")
 
 
-@pytest.mark.parametrize("cpus", ["0", "-1", "many", "nan", "inf", "1e9"])
+@pytest.mark.parametrize("cpus", ["0", "0.009", "-1", "many", "nan", "inf", "1e9"])
 def test_what_is_no_number_of_cpus_fails_the_step(body_of: BodyOf, cpus: str) -> None:
-    with pytest.raises(StepFailed, match="cpus must be a number above 0"):
+    with pytest.raises(StepFailed, match="cpus must be a number of at least"):
         body_of(f"cmd: a\n  cpus: '{cpus}'")
 
 
