@@ -15,7 +15,7 @@ from tasks_engine.backends.run_folder import RunFolder
 from tasks_engine.backends.secrets import SecretBook
 from tasks_engine.cancel import CancelToken
 from tasks_engine.definition.model import StepKind
-from tasks_engine.errors import BackendError, EngineError
+from tasks_engine.errors import EngineError
 from tasks_engine.events import StepOutputs
 from tasks_engine.plan.model import BuildWork, CmdWork, Plan, PlannedStep, PushWork
 from tasks_engine.policy import Policy
@@ -140,11 +140,11 @@ class RunExecutor:
         self._push_steps.release(output, cancel)
 
     def cleanup(self) -> None:
-        problems: list[BackendError] = []
+        problems: list[Exception] = []
         for undo in (self._finish_builds, self._remove_from_engine, self._remove_workspace, self._disconnect):
             try:
                 undo()
-            except BackendError as error:
+            except Exception as error:  # noqa: BLE001 - raised when all has been tried
                 problems.append(error)
         if problems:
             raise problems[0]

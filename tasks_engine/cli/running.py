@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -122,17 +122,24 @@ def _time_limit(cancel: CancelToken, limit: _Limit | None) -> Iterator[None]:
 
 @contextmanager
 def _cancelled_by_signals(cancel: CancelToken, abandon: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel the run; the second one calls `abandon` and ends the process at once.
+    """Ctrl-C, SIGTERM and the end of the terminal cancel the run; the second of them calls `abandon` and ends the
+    process at once.
 
     A thread waits for the signals: a handler would run between two lines of whatever the main thread does,
     and cancelling takes locks.
     """
     signals = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as behind nohup
+        signals.add(signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 
     def wait() -> None:
         signal.sigwait(signals)
-        print("\ncancelling; once more ends at once and leaves the rest to the next command", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(
+                "\ncancelling; once more ends at once and leaves the rest to the next command",
+                file=sys.stderr,
+            )
         threading.Thread(target=cancel.cancel, name="cancel", daemon=True).start()
         signal.sigwait(signals)
         abandon()

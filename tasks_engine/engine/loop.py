@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tasks_engine.cancel import CancelToken
 from tasks_engine.engine.sinks import EventSink
-from tasks_engine.engine.step import run_step
+from tasks_engine.engine.step import run_step, status_of
 from tasks_engine.errors import Canceled
 from tasks_engine.events import RunEvent, Status, StepFinished, StepStarted
 from tasks_engine.plan.model import Plan
@@ -65,6 +65,9 @@ def run_plan(plan: Plan, executor: Executor, sink: EventSink, cancel: CancelToke
                 case CancelStep(step_id):
                     token_by_step[step_id].cancel(Canceled("another step failed"))
                 case FinishRun():
+                    if cancel.reason is not None and action.status is not Status.SUCCEEDED:
+                        # Whatever failed before: it is why the run did not go on.
+                        return FinishRun(status_of(cancel.reason), cancel.reason.to_json())
                     return action
         result = results.get()
         running -= 1

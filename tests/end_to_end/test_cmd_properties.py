@@ -646,3 +646,28 @@ def test_an_engine_on_another_machine_has_volumes_and_the_shared_one_too(tasks, 
     assert text["s"] == "hello\n"
     assert text["home"] == "written\n"
     assert "cannot be mounted alone" in json.dumps(outcome.of_type("step_finished"))
+
+
+def test_a_folder_of_the_workspace_that_is_missing_is_made_for_volume_and_not_for_mount(tasks, project):
+    outcome = tasks(
+        "run",
+        str(
+            project("steps: [{id: s, cmd: -v ./new/deep:/x busybox sh -c 'echo hi > /x/f; cat new/deep/f'}]")
+        ),
+        "--json",
+    )
+    assert outcome.exit_code == 0, outcome.stdout + outcome.stderr
+    assert outcome.step_log("s").endswith(b"hi\n")
+    mounted = "steps: [{id: s, cmd: '--mount type=bind,src=/workspace/none,dst=/x busybox true'}]"
+    assert tasks("run", str(project(mounted))).exit_code == 1
+
+
+def test_a_run_whose_terminal_closes_is_cancelled_and_cleaned_up(tasks, project):
+    folder = project("steps: [{id: s, cmd: busybox sh -c 'echo up; sleep 300'}]")
+    process = tasks.start("run", str(folder), "--json")
+    for line in process.stdout:
+        if json.loads(line).get("text", "").strip() == "up":
+            break
+    process.send_signal(signal.SIGHUP)
+    outcome = tasks.wait(process)
+    assert outcome.exit_code == 130, outcome.stderr

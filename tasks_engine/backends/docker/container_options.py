@@ -26,8 +26,11 @@ Body = dict[str, Any]
 class Surroundings(Protocol):
     """What stands behind the names in an author's options."""
 
-    def workspace_mount(self, folder: str) -> Body:
-        """Type and source of a mount of the workspace, or of a folder of it. Raises StepFailed."""
+    def workspace_mount(self, folder: str, *, make: bool = False) -> Body:
+        """Type and source of a mount of the workspace, or of a folder of it; `make` it if it is not there.
+
+        Raises StepFailed.
+        """
 
     def volume_name(self, name: str) -> str:
         """The name on the engine of a volume of the task; that of any other as it is."""
@@ -257,7 +260,8 @@ def _volume(draft: Draft, value: str) -> None:
         bind = ":".join([asked.source, asked.target, *([",".join(modes)] if modes else [])])
         draft.host.setdefault("Binds", []).append(bind)
         return
-    draft.host["Mounts"].append(_mount_of(draft, asked))
+    # as the engine makes folders of its machine for --volume, and not for --mount
+    draft.host["Mounts"].append(_mount_of(draft, asked, make=True))
 
 
 def _mount(draft: Draft, value: str) -> None:
@@ -266,12 +270,12 @@ def _mount(draft: Draft, value: str) -> None:
     draft.host["Mounts"].append(_mount_of(draft, asked))
 
 
-def _mount_of(draft: Draft, asked: AskedMount) -> Body:
+def _mount_of(draft: Draft, asked: AskedMount, *, make: bool = False) -> Body:
     mount: Body = {"Target": asked.target, "ReadOnly": asked.read_only}
     last = {key: values[-1] for key, values in asked.options.items()}
     match asked.kind:
         case MountKind.WORKSPACE:
-            mount |= draft.around.workspace_mount(asked.source)
+            mount |= draft.around.workspace_mount(asked.source, make=make)
         case MountKind.SOCKET:
             mount |= {"Type": "bind", "Source": draft.around.socket_path()}
         case MountKind.HOST:

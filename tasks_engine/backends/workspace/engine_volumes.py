@@ -63,7 +63,7 @@ class EngineVolumes:
     def is_seen_by_engine(self) -> bool:
         return False
 
-    def source(self, folder: str) -> dict[str, Any]:
+    def source(self, folder: str, *, make: bool = False) -> dict[str, Any]:  # noqa: ARG002
         if folder:
             raise StepFailed(
                 f"folder '{folder}' of the workspace cannot be mounted alone: this engine is on another machine, where "

@@ -21,7 +21,7 @@ class PrivateFolder:
     def is_seen_by_engine(self) -> bool:
         return False
 
-    def source(self, folder: str) -> dict[str, Any]:
+    def source(self, folder: str, *, make: bool = False) -> dict[str, Any]:  # noqa: ARG002
         return {"Type": "bind", "Source": str(self._copy.path / folder)}
 
     def fill(self, container: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,9 @@ class SharedFolder:
     def is_seen_by_engine(self) -> bool:
         return True
 
-    def source(self, folder: str) -> dict[str, Any]:
+    def source(self, folder: str, *, make: bool = False) -> dict[str, Any]:
+        if make:
+            _make_folder(self._copy.path, folder)
         return {"Type": "bind", "Source": str(self._copy.path / folder)}
 
     def fill(self, container: str) -> None:
@@ -61,3 +65,19 @@ class SharedFolder:
 
     def remove(self) -> None:
         remove_private_copy(self._into)
+
+
+def _make_folder(root: Path, folder: str) -> None:
+    """Makes what is missing of a path below `root`, and follows no link: steps write there. What is there stays."""
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in Path(folder).parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=at)
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+    except OSError:
+        return  # a file or a link: the engine says what it thinks of it
+    finally:
+        os.close(at)

@@ -16,8 +16,11 @@ class Workspace(Protocol):
     def is_seen_by_engine(self) -> bool:
         """Paths of this machine mean the same to the engine."""
 
-    def source(self, folder: str) -> dict[str, Any]:
-        """Type and source of a mount of the files, or of a folder of them (Engine API, Mount). Raises StepFailed."""
+    def source(self, folder: str, *, make: bool = False) -> dict[str, Any]:
+        """Type and source of a mount of the files, or of a folder of them (Engine API, Mount).
+
+        `make` the folder where it is missing and that is possible. Raises StepFailed.
+        """
 
     def fill(self, container: str) -> None:
         """Makes the files visible in a created, not yet started container."""
@@ -54,7 +57,7 @@ class UserFolder:
     def is_seen_by_engine(self) -> bool:
         return False
 
-    def source(self, folder: str) -> dict[str, Any]:
+    def source(self, folder: str, *, make: bool = False) -> dict[str, Any]:  # noqa: ARG002
         return {"Type": "bind", "Source": str(self._context / folder)}
 
     def fill(self, container: str) -> None:

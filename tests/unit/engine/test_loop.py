@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -182,3 +183,19 @@ def test_any_number_of_steps_may_run_at_once(plan_of: PlanOf, steps: int) -> Non
     with started(plan_of(text)) as run:
         assert run.wait() == FinishRun(Status.SUCCEEDED)
     assert len(run.executor.calls) == 2 * steps
+
+
+def test_a_run_that_keeps_going_after_a_failure_and_is_cancelled_was_cancelled(plan_of) -> None:
+    plan = replace(plan_of("steps: [{id: a, cmd: x}, {id: b, cmd: x, when: ['-']}]"), keep_going=True)
+    cancel = CancelToken()
+    script = {"a": [[exits(1)]], "b": [[Gate()]]}
+
+    def watch(event: RunEvent) -> None:
+        if isinstance(event, StepFinished) and event.step_id == "a":
+            cancel.cancel()
+
+    sink = EventSink("r", FakeStore(), [watch], lambda _: None)
+    end = run_plan(plan, FakeExecutor(script), sink, cancel)
+    sink.close()
+
+    assert end.status is Status.CANCELED
