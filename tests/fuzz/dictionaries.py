@@ -13,6 +13,7 @@ from tests.fuzz.targets import INPUTS
 
 _TEMPLATE = """
     {{ }} {{- -}} {{/* */}} .Run.ID .Values.a .Values.b .Values.c .Values.e .Values.s .Values.nope .Secrets.pw .Secrets
+    .Steps.a.Outputs.b .Steps
     $x $ := | = , ( ) if else end range with define template block break continue nil true false 0x1F 1.5 'a' "t" `r`
     {{end}} {{else}} <no value> \\x41
 """

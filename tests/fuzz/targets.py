@@ -265,7 +265,7 @@ def check_secrets(text: str) -> None:
     """Tokens of secrets become values, or are refused, and none is shown."""
     assert find_mark(mask_tokens(text)) < 0
     try:
-        reveal(text, lambda _kind, name: SECRET_VALUES.get(name, f"value of {name}"), FUNCTIONS)
+        reveal(text, lambda _kind, *names: SECRET_VALUES.get(names[-1], f"value of {names[-1]}"), FUNCTIONS)
     except FunctionError as error:
         assert str(error)
 
