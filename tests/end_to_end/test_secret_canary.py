@@ -28,9 +28,6 @@ from tests.end_to_end.conftest import Outcome, Tasks
 from tests.services import require
 from tests.unit.backends.fake_http import Asked, FakeHttp, Said
 
-#: ways that runs do not know yet -> what they need
-NOT_YET: Mapping[str, str] = {}
-
 
 def _needles(value: str) -> dict[str, bytes]:
     """Name of a form -> what must not be found."""
@@ -234,8 +231,6 @@ class Scene:
     ids=lambda name: name.replace(" ", "-"),
 )
 def scene(request: pytest.FixtureRequest, project: Any, tmp_path: Path, value: str, vault: FakeHttp) -> Scene:
-    if request.param in NOT_YET:
-        pytest.skip(f"a run cannot do this yet: {NOT_YET[request.param]}")
     way = _ways(value, tmp_path, vault)[request.param]
     if way.file:
         Path(way.file).write_text(value)
